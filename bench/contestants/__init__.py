@@ -1,0 +1,1 @@
+"""What runs inside the contestants' own processes; nothing here may import the rest of `bench`."""

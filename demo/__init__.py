@@ -1,0 +1,1 @@
+"""`python -m demo`: the same load and the same kills, on Relier and on stock Celery."""

@@ -1,0 +1,261 @@
+"""The life of one incarnation: claim, resolve the checkpoint, verify and migrate the envelope, run, commit.
+
+Synchronous code in Celery's own thread, the same for `def` and `async def`. Whatever the body does, exactly one fenced
+transition ends the incarnation: commit, fail, delay or handoff.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.exceptions import Ignore, Reject, Retry
+
+from relier import checkpoint, telemetry
+from relier.context import Run, TaskContext, current_run, set_context
+from relier.envelope import Envelope, dumps, loads, verify
+from relier.errors import HardTimeoutError
+from relier.heartbeat import Heartbeat, heartbeat
+from relier.ledger import FOREVER, get_ledger
+from relier.outbox import capture
+from relier.schema import SchemaRegistry
+from relier.settings import get_settings
+from relier.tasks import drain, results
+
+if TYPE_CHECKING:
+    from relier.tasks.task import RelierTask
+
+logger = logging.getLogger("relier")
+_nonces = itertools.count(1)
+
+
+def run(task: RelierTask, request: Any) -> Any:
+    """Run the task that `request` announces, if this process may claim it.
+
+    Returns the body's value after its commit. Raises `Ignore` when there is nothing to run or nothing to report, and
+    otherwise what the body raised, after it was recorded.
+    """
+    pulse = heartbeat(request.hostname)
+    task_id = request.id
+    pulse.running.add(task_id)
+    try:
+        with telemetry.phase("pickup", task.name):
+            ticket = _claim(task, request, pulse)
+        return _incarnate(task, request, ticket, pulse)
+    finally:
+        pulse.running.discard(task_id)
+
+
+def _claim(task: RelierTask, request: Any, pulse: Heartbeat) -> list[Any]:
+    """The ticket of a claim that was granted; raises `Ignore` for every other reply."""
+    started = results.started(task, request) if task.track_started else ("", "", 0)
+    ttl = int(get_settings().heartbeat_ttl * 1000)
+    while True:
+        if drain.draining():
+            raise Ignore()
+        ticket: list[Any] = get_ledger().call(
+            "claim",
+            request.id,
+            str(pulse.holder),
+            next(_nonces),
+            ttl,
+            *started,
+            window=FOREVER,
+            on_retry=drain.give_up,
+        )
+        if ticket[0] in (b"run", b"hit"):
+            return ticket
+        if ticket[0] == b"dead":
+            pulse.renew()
+            continue
+        if ticket[0] == b"in_flight":
+            logger.info("Task %s waits %d ms: the same operation is in flight.", request.id, ticket[1])
+        raise Ignore()
+
+
+def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbeat) -> Any:
+    verdict, incarnation, attempts, sealed, signature, kept, queue, _, key, cached = ticket
+    this = Run(
+        task,
+        request,
+        request.id,
+        str(pulse.holder),
+        incarnation,
+        attempts,
+        queue.decode(),
+        key.decode(),
+    )
+    try:
+        envelope, args, kwargs = _open(task, this, sealed, signature.decode())
+    except Exception as error:
+        _fail(this, error)
+        raise
+    if verdict == b"hit":
+        return _commit(this, loads(cached), "hit", kept)
+    return _body(this, envelope, args, kwargs, kept)
+
+
+def _open(task: RelierTask, this: Run, sealed: bytes, signature: str) -> tuple[Envelope, Any, dict[str, Any]]:
+    """The verified and migrated arguments; Celery's options go back onto the request."""
+    with telemetry.phase("schema", task.name):
+        verify(this.task_id, task.name, sealed, signature)
+        envelope = Envelope.decode(sealed)
+        args, kwargs = SchemaRegistry.migrate(task.name, envelope.version, envelope.args, envelope.kwargs)
+    this.enqueued_at = envelope.enqueued_at
+    request = this.request
+    request.args, request.kwargs, request.ignore_result = args, kwargs, task.ignore_result
+    for name, value in envelope.options.items():
+        setattr(request, name, value)
+    return envelope, args, kwargs
+
+
+def _body(this: Run, envelope: Envelope, args: Any, kwargs: dict[str, Any], kept: bytes) -> Any:
+    task = this.task
+    context = TaskContext(
+        this.task_id,
+        task.name,
+        tuple(args),
+        kwargs,
+        this.request.hostname,
+        this.incarnation,
+        checkpoint.resolve(kept),
+        _run=this,
+    )
+    token = current_run.set(this)
+    set_context(context)
+    try:
+        with telemetry.span(this, envelope.trace):
+            value = task.run(*args, **(kwargs | {"ctx": context} if task.wants_context else kwargs))
+    except (Retry, Ignore, Reject) as signal:
+        return _divert(this, signal)
+    except Exception as error:
+        _fail(this, error)
+        raise
+    else:
+        return _commit(this, value, "success", kept)
+    finally:
+        current_run.reset(token)
+        set_context(None)
+
+
+def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
+    """Commit a value with everything that follows from it, in one step."""
+    task, request = this.task, this.request
+    try:
+        if request.chord and not _still_mine(this):
+            return _fenced(this)
+        with capture() as outbox:
+            results.follow_up(task, request, value)
+        payload = results.payload(task, request, value, states.SUCCESS)
+        idempotent = dumps(value) if this.idempotency_key else ""
+    except Exception as error:
+        _fail(this, error)
+        raise
+    milliseconds = round((time.perf_counter() - this.started) * 1000)
+    reply = get_ledger().call(
+        "commit",
+        *this.fence,
+        outcome,
+        request.hostname,
+        milliseconds,
+        *payload,
+        idempotent,
+        task.idempotency_ttl,
+        *outbox.fields,
+        window=FOREVER,
+        durability=task.durability or get_settings().durability,
+    )
+    results.mute(request)
+    if reply == b"fenced":
+        return _fenced(this)
+    checkpoint.discard(kept)
+    status = "completed" if outcome == "success" else "idempotency_hit"
+    telemetry.outcome(status, task.name, request.hostname, milliseconds / 1000)
+    return value
+
+
+def _fail(this: Run, error: Exception) -> None:
+    """Into the DLQ with the reason; what Celery would set off by a failure goes along."""
+    task, request = this.task, this.request
+    trace = "".join(tracebacks.format_exception(error))
+    with capture() as outbox:
+        results.failed(task, request, error, trace)
+    reply = get_ledger().call(
+        "fail",
+        *this.fence,
+        type(error).__name__,
+        str(error),
+        trace,
+        request.hostname,
+        *results.payload(task, request, error, states.FAILURE, trace),
+        *outbox.fields,
+        window=FOREVER,
+    )
+    results.mute(request)
+    if reply == b"fenced":
+        _fenced(this)
+    reason = type(error).__name__
+    if isinstance(error, HardTimeoutError):
+        telemetry.event("timeouts", type="hard")
+    telemetry.event("dlq", reason=reason)
+    telemetry.outcome("failed", task.name, request.hostname, time.perf_counter() - this.started, reason)
+
+
+def _divert(this: Run, signal: Exception) -> Any:
+    """A body that asked for something else than an outcome: to run again, or to be forgotten."""
+    if isinstance(signal, Retry) and this.retry is not None:
+        _delay(this, signal)
+        raise signal
+    if isinstance(signal, Reject) and not signal.requeue:
+        _fail(this, signal)
+    elif isinstance(signal, Reject):
+        get_ledger().call("handoff", this.holder, "0", this.task_id, window=FOREVER)
+    else:
+        _forget(this)
+    results.mute(this.request)
+    raise Ignore()
+
+
+def _delay(this: Run, signal: Retry) -> None:
+    push = this.retry
+    assert push is not None
+    reply = get_ledger().call(
+        "delay",
+        *this.fence,
+        push.delay_ms,
+        push.envelope,
+        push.signature,
+        push.extra,
+        *results.payload(this.task, this.request, signal.exc or signal, states.RETRY),
+        push.queue,
+        window=FOREVER,
+    )
+    results.mute(this.request)
+    if reply == b"fenced":
+        _fenced(this)
+
+
+def _forget(this: Run) -> None:
+    request = this.request
+    reply = get_ledger().call(
+        "commit", *this.fence, "ignored", request.hostname, 0, "", "", 0, "", 0, window=FOREVER
+    )
+    if reply == b"fenced":
+        _fenced(this)
+
+
+def _still_mine(this: Run) -> bool:
+    row = get_ledger().client.hmget("rl:phoenix:" + this.task_id, "holder", "incarnation")
+    return row == [this.holder.encode(), str(this.incarnation).encode()]
+
+
+def _fenced(this: Run) -> Any:
+    logger.warning(
+        "Late outcome of task %s refused: incarnation %d no longer owns it.", this.task_id, this.incarnation
+    )
+    results.mute(this.request)
+    raise Ignore()

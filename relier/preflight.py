@@ -1,0 +1,88 @@
+"""Preflight: is this Redis fit to keep the promise? Asks for `INFO` only, so that managed services pass too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from relier.connection import connect
+from relier.errors import PreflightError
+from relier.settings import Settings
+
+OLDEST = (6, 2)
+WAITAOF_SINCE = (7, 2)
+
+
+def check(settings: Settings) -> None:
+    """Raise `PreflightError` with the first finding, or return when Redis is fit."""
+    for finding in findings(settings):
+        raise PreflightError(finding)
+
+
+def findings(settings: Settings) -> Iterator[str]:
+    """Every reason to refuse, each one sentence that says what to do."""
+    quick = settings.model_copy(update={"redis_socket_timeout": 2.0, "redis_connect_timeout": 2.0})
+    client = connect(quick)
+    try:
+        info = client.info()
+    except AuthenticationError as error:
+        yield _unreachable(settings, f"it refuses the credentials ({error}); set RELIER_REDIS_PASSWORD")
+        return
+    except (RedisError, OSError) as error:
+        yield _unreachable(settings, _reason(settings, error))
+        return
+    finally:
+        client.close()
+    yield from _unfit(settings, info)
+
+
+def _unreachable(settings: Settings, reason: str) -> str:
+    return f"Relier cannot reach Redis ({settings.endpoint}). {reason[:1].upper()}{reason[1:]}. Refusing to start."
+
+
+def _reason(settings: Settings, error: Exception) -> str:
+    if isinstance(error, ResponseError):
+        return f"it answers with an error ({error})"
+    if settings.redis_use_sentinel and "No master found" in str(error):
+        return (
+            f"no Sentinel knows a healthy master named '{settings.redis_sentinel_master_name}'; check "
+            "RELIER_REDIS_SENTINEL_MASTER_NAME, RELIER_REDIS_SENTINEL_NODES and RELIER_REDIS_SENTINEL_PASSWORD"
+        )
+    return f"{type(error).__name__}: {error}; start Redis or fix RELIER_REDIS_URL"
+
+
+def version_of(info: dict[str, Any]) -> tuple[int, int]:
+    """The Redis version a server is compatible with; Valkey says 7.2 for itself here, which is what counts."""
+    major, minor, *_ = str(info.get("valkey_version") or info.get("redis_version", "0.0")).split(".")
+    return int(major), int(minor)
+
+
+def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
+    version = version_of(info)
+    if version < OLDEST:
+        yield f"Relier requires Redis 6.2 or newer, but got {version[0]}.{version[1]}. Refusing to start."
+    policy = info.get("maxmemory_policy")
+    if policy != "noeviction":
+        yield (
+            f"Relier requires Redis maxmemory-policy='noeviction', but got '{policy}'. "
+            "Set it with CONFIG SET maxmemory-policy noeviction (and in redis.conf). Refusing to start."
+        )
+    if not _persistent(info):
+        yield (
+            "Relier requires Redis persistence, but this server has neither AOF nor RDB snapshots. "
+            "Set appendonly yes (scripts/redis/redis.conf does). Refusing to start."
+        )
+    if settings.durability == "fsynced" and version < WAITAOF_SINCE:
+        yield (
+            f"RELIER_DURABILITY=fsynced needs WAITAOF (Redis 7.2 or newer), but this server is {version[0]}.{version[1]}. "
+            "Use replicated or local, or upgrade Redis. Refusing to start."
+        )
+
+
+def _persistent(info: dict[str, Any]) -> bool:
+    """AOF is on, or snapshots are taken: a server that never saves reports changes and no finished save."""
+    if info.get("aof_enabled"):
+        return True
+    return bool(info.get("rdb_saves")) and info.get("rdb_last_bgsave_status") == "ok"

@@ -1,0 +1,19 @@
+"""Built-in tasks for `rl bench` and `rl chaos`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from relier.decorator import rl_task
+
+
+@rl_task(name="relier.chaos.noop")
+async def chaos_noop() -> None:
+    """Does nothing: what is left is Relier's own cost."""
+
+
+@rl_task(name="relier.chaos.sleep", hard_timeout=110)
+async def chaos_sleep(seconds: float) -> float:
+    """Sleeps, so that there is something to kill."""
+    await asyncio.sleep(seconds)
+    return seconds

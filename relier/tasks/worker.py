@@ -1,0 +1,170 @@
+"""What Relier adds to a Celery worker: preflight, a registry entry and a pulse, burial of dead children, the drain."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from celery import bootsteps, signals
+from redis.exceptions import RedisError
+
+from relier import keys, preflight, telemetry
+from relier.errors import PreflightError
+from relier.heartbeat import heartbeat
+from relier.ledger import Ledger
+from relier.pulse import pulse_file
+from relier.settings import get_settings
+from relier.tasks import drain
+from relier.tasks.children import Children
+
+logger = logging.getLogger("relier")
+PULSE_SECONDS = 3.0
+STALLED_SECONDS = 30.0
+
+
+class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Watches over one worker from its parent process."""
+
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Hub")
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.worker = worker
+        self.ticked = time.monotonic()
+        self._children: Children | None = None
+
+    def start(self, worker: Any) -> None:
+        _guardians.append(self)
+        threading.Thread(target=Registration(self).run, name="relier-registration", daemon=True).start()
+
+    def stop(self, worker: Any) -> None:
+        _unregister(worker.hostname)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Runs at every (re)connection, when the hub has forgotten its readers."""
+        hub.call_repeatedly(1.0, self._tick)
+        pool = getattr(worker.pool, "_pool", None)
+        if hasattr(pool, "maintain_pool"):
+            self._children = Children(worker.hostname, pool, hub, self._children)
+
+    @property
+    def alive(self) -> bool:
+        """The event loop turns, or (solo) the process is busy with a body."""
+        busy = self.solo and bool(heartbeat(self.worker.hostname).running)
+        return busy or time.monotonic() - self.ticked < STALLED_SECONDS
+
+    @property
+    def solo(self) -> bool:
+        return type(self.worker.pool).__module__.endswith("solo")
+
+    def _tick(self) -> None:
+        self.ticked = time.monotonic()
+        if self._children:
+            self._children.watch()
+
+    def leave(self, patience: float) -> None:
+        """Give back what is not claimed at once, and what is not finished after `patience` seconds; then go."""
+        ledger = Ledger(get_settings())
+        self._give_back(ledger)
+        time.sleep(patience)
+        logger.warning("Drain is over after %g s; handing off what still runs.", patience)
+        holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
+        handed = sum(len(ledger.call("handoff", str(holder), "1", window=5.0)) for holder in holders)
+        telemetry.event("drains", type="forced")
+        logger.warning("Handed off %d tasks.", handed)
+        _unregister(self.worker.hostname)
+        sys.stderr.flush()
+        os._exit(0)
+
+    def _give_back(self, ledger: Ledger) -> None:
+        consumer = getattr(self.worker.consumer, "task_consumer", None)
+        ids = consumer.channel.qos.unclaimed() if consumer and consumer.channel else []
+        if ids:
+            ledger.call("resend", *ids, window=2.0)
+
+
+class Registration:
+    """Says every few seconds that the worker is there, in Redis and in its pulse file."""
+
+    def __init__(self, guardian: Guardian) -> None:
+        self._guardian = guardian
+        self._ledger = Ledger(get_settings())
+        self._since = time.time()
+
+    def run(self) -> None:
+        while True:
+            if self._guardian.alive:
+                self._pulse()
+            pause = PULSE_SECONDS
+            try:
+                self._register()
+                pause = self._promote()
+            except (RedisError, OSError) as error:
+                logger.debug("Registration not delivered: %s", error)
+            time.sleep(pause)
+
+    def _pulse(self) -> None:
+        path = pulse_file(self._guardian.worker.hostname)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(f"{os.getpid()} {time.monotonic():.0f}\n")
+
+    def _register(self) -> None:
+        worker, client = self._guardian.worker, self._ledger.client
+        queues = sorted(worker.app.amqp.queues.consume_from)
+        client.hset(keys.WORKERS, worker.hostname, json.dumps(self._entry(worker, queues)))
+        client.sadd(keys.QUEUES, *queues)
+
+    def _promote(self) -> float:
+        """Put due tasks into line, so that retries run without a resurrector too; returns seconds until the next."""
+        _, next_due = self._ledger.call("promote", 1000, window=0)
+        return min(PULSE_SECONDS, max(0.05, next_due / 1000)) if next_due >= 0 else PULSE_SECONDS
+
+    def _entry(self, worker: Any, queues: list[str]) -> dict[str, Any]:
+        consuming = getattr(worker.consumer, "task_consumer", None) is not None
+        return {
+            "queues": queues,
+            "pool": type(worker.pool).__module__.rpartition(".")[2],
+            "concurrency": worker.concurrency,
+            "pid": os.getpid(),
+            "since": self._since,
+            "seen": time.time(),
+            "state": "draining" if drain.draining() else "consuming" if consuming else "connecting",
+        }
+
+
+_guardians: list[Guardian] = []
+
+
+def _unregister(node: str) -> None:
+    pulse_file(node).unlink(missing_ok=True)
+    try:
+        Ledger(get_settings()).client.hdel(keys.WORKERS, node)
+    except (RedisError, OSError) as error:
+        logger.debug("Registration not withdrawn: %s", error)
+
+
+def _preflight(sender: Any = None, **_: Any) -> None:
+    """Refuse to start on a Redis that cannot keep the promise, in one line and within seconds."""
+    try:
+        preflight.check(get_settings())
+    except PreflightError as error:
+        sys.exit(f"RuntimeError: {error}")
+
+
+def _leave(sender: Any = None, how: str = "Warm", **_: Any) -> None:
+    patience = 0.0 if how == "Cold" else get_settings().graceful_shutdown_timeout
+    drain.start()
+    for guardian in _guardians:
+        threading.Thread(target=guardian.leave, args=(patience,), name="relier-drain", daemon=True).start()
+
+
+def install(app: Any) -> None:
+    """Add Relier's steps to the workers of an app."""
+    app.steps["worker"].add(Guardian)
+    signals.worker_init.connect(_preflight, dispatch_uid="relier.preflight")
+    signals.worker_shutting_down.connect(_leave, dispatch_uid="relier.drain")

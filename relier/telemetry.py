@@ -1,0 +1,68 @@
+"""OpenTelemetry, off by default: OpenTelemetry is imported only when `RELIER_OTEL_ENABLED` is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any
+
+from relier.settings import get_settings
+
+_nothing: AbstractContextManager[None] = nullcontext()
+
+
+@cache
+def _instruments() -> Any:
+    """The instruments, or None when telemetry is off or not installed."""
+    if not get_settings().otel_enabled:
+        return None
+    from relier.instruments import Instruments
+
+    return Instruments(get_settings())
+
+
+def enabled() -> bool:
+    return _instruments() is not None
+
+
+def inject() -> dict[str, str]:
+    """The trace context to send along with a task."""
+    instruments = _instruments()
+    return instruments.inject() if instruments else {}
+
+
+def admission(result: str, task_name: str) -> None:
+    if instruments := _instruments():
+        instruments.admission(result, task_name)
+
+
+def outcome(status: str, task_name: str, worker: str, seconds: float, reason: str = "") -> None:
+    if instruments := _instruments():
+        instruments.outcome(status, task_name, worker, seconds, reason)
+
+
+def event(name: str, amount: int = 1, **labels: str) -> None:
+    """One of the counters: timeouts, drains, resurrections, dlq."""
+    if instruments := _instruments():
+        instruments.event(name, amount, labels)
+
+
+def phase(name: str, task_name: str) -> AbstractContextManager[Any]:
+    """Times one phase of Relier's own overhead."""
+    instruments = _instruments()
+    return instruments.phase(name, task_name) if instruments else _nothing
+
+
+def span(run: Any, trace: dict[str, str]) -> AbstractContextManager[Any]:
+    """A span around a body, continuing the producer's trace."""
+    instruments = _instruments()
+    return instruments.span(run, trace) if instruments else _nothing
+
+
+@contextmanager
+def fresh() -> Iterator[None]:
+    """Forget the instruments inside a test that changes the settings."""
+    _instruments.cache_clear()
+    yield
+    _instruments.cache_clear()

@@ -1,0 +1,115 @@
+"""Fixtures: a real Redis, the library in this process, workers as real processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from harness.journal import Journal
+from harness.process import Resurrector, Worker
+from harness.redis import RedisServer
+
+for _name in [name for name in os.environ if name.startswith(("RELIER_", "CELERY_", "OTEL_"))]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RedisServer]:
+    """One Redis for all tests that do not harm it."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _point_relier_at_it(server: RedisServer) -> None:
+    """Before anything of Relier is imported: the default app reads its settings once."""
+    os.environ["RELIER_REDIS_URL"] = server.url
+
+
+@pytest.fixture
+def db(server: RedisServer) -> redis.Redis:
+    """A client that decodes text, on an empty database."""
+    client = server.client()
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def settings(db: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Set `RELIER_*` for one test: `settings(admission_limit=3)`; returns the new settings."""
+    from relier import envelope, ledger
+    from relier.settings import get_settings
+
+    def forget() -> None:
+        get_settings.cache_clear()
+        envelope.keyring.cache_clear()
+        ledger.forget()
+
+    def apply(**values: Any) -> Any:
+        for name, value in values.items():
+            monkeypatch.setenv(f"RELIER_{name.upper()}", str(value))
+        forget()
+        return get_settings()
+
+    forget()
+    yield apply
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
+def ledger(settings: Callable[..., Any]) -> Any:
+    """The ledger of this process, on an empty database."""
+    from relier.ledger import get_ledger
+
+    return get_ledger()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """The outcomes that task bodies write themselves; workers find it by JOURNAL."""
+    path = tmp_path / "journal"
+    monkeypatch.setenv("JOURNAL", str(path))
+    return Journal(path)
+
+
+@pytest.fixture
+def start_worker(db: redis.Redis, server: RedisServer, journal: Journal, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start workers that import `tests.lib.tasks`; all are gone when the test ends.
+
+    `start_worker(pool="solo", name="a", env={"RELIER_HEARTBEAT_TTL": "3"})`; `wait=False` does not wait for readiness.
+    """
+    started: list[Worker] = []
+
+    def start(*, env: dict[str, str] | None = None, wait: bool = True, name: str = "worker", **options: Any) -> Worker:
+        variables = {"RELIER_REDIS_URL": server.url, "JOURNAL": str(journal.path)} | (env or {})
+        options.setdefault("include", "tests.lib.tasks")
+        log = tmp_path / f"{name}-{len(started)}.log"
+        worker = Worker(variables, log=log, name=name, **options).start()
+        started.append(worker)
+        return worker.wait_ready() if wait else worker
+
+    yield start
+    for worker in started:
+        worker.stop(timeout=0.1)
+
+
+@pytest.fixture
+def start_resurrector(db: redis.Redis, server: RedisServer, tmp_path: Path) -> Iterator[Callable[..., Resurrector]]:
+    """Start `rl run-resurrector`, with `RELIER_*` variables of its own when given."""
+    started: list[Resurrector] = []
+
+    def start(**env: str) -> Resurrector:
+        log = tmp_path / f"resurrector-{len(started)}.log"
+        process = Resurrector({"RELIER_REDIS_URL": server.url} | env, log=log).start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stop(timeout=2.0)
