@@ -78,10 +78,9 @@ def connect(settings: Settings, *, max_connections: int | None = None) -> redis.
         return redis.Redis.from_url(settings.redis_url, **options)
     from redis.sentinel import Sentinel
 
-    sentinel = Sentinel(
-        settings.redis_sentinel_nodes, sentinel_kwargs=sentinel_credentials(settings), **_tls(settings)
-    )
-    return sentinel.master_for(settings.redis_sentinel_master_name, **options, **_tls(settings))
+    sentinel = Sentinel(settings.redis_sentinel_nodes, sentinel_kwargs=sentinel_credentials(settings), **_tls(settings))
+    master: redis.Redis = sentinel.master_for(settings.redis_sentinel_master_name, **options, **_tls(settings))
+    return master
 
 
 def connect_async(settings: Settings, *, max_connections: int | None = None) -> Any:

@@ -53,9 +53,9 @@ def rl_task(
 ) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task.
 
-    `idempotency_ttl` and the timeouts are in seconds; `max_resurrections` is how many deaths of its workers the task may
-    cause (default: `RELIER_MAX_RESURRECTIONS`); `durability` is `local`, `replicated` or `fsynced`. Other keywords are
-    Celery's own task options. Raises `ValueError` for what cannot work.
+    `idempotency_ttl` and the timeouts are in seconds; `max_resurrections` is how many deaths of its workers the task
+    may cause (default: `RELIER_MAX_RESURRECTIONS`); `durability` is `local`, `replicated` or `fsynced`. Other keywords
+    are Celery's own task options. Raises `ValueError` for what cannot work.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:

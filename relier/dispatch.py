@@ -90,9 +90,7 @@ def build(
     if task_id == "expiry_index":
         raise ValueError("The task id 'expiry_index' is Relier's own; choose another.")
     args, kwargs = list(args or ()), kwargs or {}
-    envelope = Envelope(
-        SchemaRegistry.CURRENT_VERSION, args, kwargs, time.time(), options, telemetry.inject()
-    ).encode()
+    envelope = Envelope(SchemaRegistry.CURRENT_VERSION, args, kwargs, time.time(), options, telemetry.inject()).encode()
     return Push(
         task_id,
         task.name,

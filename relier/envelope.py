@@ -61,9 +61,7 @@ class Envelope:
         """Raises `PayloadIntegrityError` when the text is no envelope."""
         try:
             body = loads(text)
-            return cls(
-                body["v"], body["args"], body["kwargs"], body["at"], body.get("opt", {}), body.get("trace", {})
-            )
+            return cls(body["v"], body["args"], body["kwargs"], body["at"], body.get("opt", {}), body.get("trace", {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PayloadIntegrityError(f"The envelope is unreadable ({type(error).__name__}: {error}).") from None
 

@@ -1,15 +1,15 @@
 """Every error that Relier raises on purpose.
 
-    RelierError
-    ├── AdmissionRejectedError      the admission window is full
-    ├── IdempotencyInFlightError    the same operation is running elsewhere
-    ├── PayloadIntegrityError       an envelope is not what was signed
-    ├── SchemaMigrationError        an old payload could not be upgraded
-    ├── CheckpointTooLargeError     a checkpoint exceeds the inline limit
-    ├── HardTimeoutError            a body ran past its hard timeout
-    ├── FencedError                 this incarnation no longer owns its task
-    ├── DurabilityError             Redis could not confirm the asked durability
-    └── PreflightError              Redis is not fit to keep the promise
+RelierError
+├── AdmissionRejectedError      the admission window is full
+├── IdempotencyInFlightError    the same operation is running elsewhere
+├── PayloadIntegrityError       an envelope is not what was signed
+├── SchemaMigrationError        an old payload could not be upgraded
+├── CheckpointTooLargeError     a checkpoint exceeds the inline limit
+├── HardTimeoutError            a body ran past its hard timeout
+├── FencedError                 this incarnation no longer owns its task
+├── DurabilityError             Redis could not confirm the asked durability
+└── PreflightError              Redis is not fit to keep the promise
 """
 
 from __future__ import annotations

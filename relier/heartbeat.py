@@ -1,4 +1,4 @@
-"""The heartbeat: a thread with a connection of its own, so that neither a blocked loop nor a long `def` body looks dead.
+"""The heartbeat: a thread with a connection of its own, so that a blocked loop or a long `def` body never looks dead.
 
 Now and then it also compares what the ledger says this process holds with what the process really runs. A failover can
 roll a commit back; without this check the task would stay "running" in a healthy process for ever.

@@ -17,12 +17,13 @@ __all__ = ["IdempotencyInFlightError", "idempotency_lock"]
 PENDING = object()
 
 
-class idempotency_lock:  # noqa: N801  reads as the function it is used as
+class idempotency_lock:
     """Run an operation once per key: `async with idempotency_lock(key, ttl) as lock`, or plain `with`.
 
-    `ttl`: seconds that a committed result stays known (default `RELIER_IDEMPOTENCY_DEFAULT_TTL`). Inside a task the claim
-    lives as long as the task's record; elsewhere it is renewed while the block runs. Raises `IdempotencyInFlightError`
-    when a twin is running. A clean exit commits the result (None unless one was set), an exception releases the key.
+    `ttl`: seconds that a committed result stays known (default `RELIER_IDEMPOTENCY_DEFAULT_TTL`). Inside a task the
+    claim lives as long as the task's record; elsewhere it is renewed while the block runs. Raises
+    `IdempotencyInFlightError` when a twin is running. A clean exit commits the result (None unless one was set), an
+    exception releases the key.
     """
 
     def __init__(self, key: str, ttl: int | None = None) -> None:

@@ -76,7 +76,7 @@ class Ledger:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.client = connect(settings)
+        self.client: Any = connect(settings)
         self._slots = threading.BoundedSemaphore(settings.redis_max_connections)
         self._idle: deque[Any] = deque()
 
@@ -118,7 +118,6 @@ class Ledger:
                 raise
             finally:
                 self._idle.append(connection)
-
 
     def _connection(self) -> Any:
         try:
@@ -200,9 +199,7 @@ class AsyncLedger:
                 self._idle.append(connection)
 
 
-async def _exchange_async(
-    connection: Any, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None
-) -> Any:
+async def _exchange_async(connection: Any, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
     for command in (("EVALSHA", script.sha, 0, *args), ("EVAL", script.source, 0, *args)):
         try:
             return await _send_async(connection, command, wait)

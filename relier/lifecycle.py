@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from celery.exceptions import Ignore, Reject, Retry
 
-from relier import checkpoint, telemetry
+from relier import checkpoint, keys, telemetry
 from relier.context import Run, TaskContext, current_run, set_context
+from relier.dispatch import CARRIED, build
 from relier.envelope import Envelope, dumps, loads, verify
 from relier.errors import HardTimeoutError
 from relier.heartbeat import Heartbeat, heartbeat
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("relier")
 _nonces = itertools.count(1)
+UNACKED = ("unacked", "unacked_index")  # where kombu keeps messages that a worker holds
 
 
 def run(task: RelierTask, request: Any) -> Any:
@@ -52,7 +54,9 @@ def run(task: RelierTask, request: Any) -> Any:
 
 def _claim(task: RelierTask, request: Any, pulse: Heartbeat) -> list[Any]:
     """The ticket of a claim that was granted; raises `Ignore` for every other reply."""
-    started = results.started(task, request) if task.track_started else ("", "", 0)
+    if not getattr(request, "rl", None):
+        _adopt(task, request)
+    started = results.started(task, request) if task.track_started else results.NOTHING
     ttl = int(get_settings().heartbeat_ttl * 1000)
     while True:
         if drain.draining():
@@ -74,6 +78,16 @@ def _claim(task: RelierTask, request: Any, pulse: Heartbeat) -> list[Any]:
             continue
         if ticket[0] == b"in_flight":
             logger.info("Task %s waits %d ms: the same operation is in flight.", request.id, ticket[1])
+        raise Ignore()
+
+
+def _adopt(task: RelierTask, request: Any) -> None:
+    """Give a record to a task that came as a plain Celery message; raises `Ignore` when it is finished already."""
+    options = {name: value for name in CARRIED if (value := getattr(request, name, None))}
+    queue = request.delivery_info.get("routing_key") or task.queue
+    push = build(task, request.args, request.kwargs, task_id=request.id, queue=queue, options=options)
+    tag = request.properties["delivery_tag"]
+    if not get_ledger().call("adopt", *push.fields(), tag, *UNACKED, window=FOREVER, on_retry=drain.give_up):
         raise Ignore()
 
 
@@ -241,21 +255,17 @@ def _delay(this: Run, signal: Retry) -> None:
 
 def _forget(this: Run) -> None:
     request = this.request
-    reply = get_ledger().call(
-        "commit", *this.fence, "ignored", request.hostname, 0, "", "", 0, "", 0, window=FOREVER
-    )
+    reply = get_ledger().call("commit", *this.fence, "ignored", request.hostname, 0, "", "", 0, "", 0, window=FOREVER)
     if reply == b"fenced":
         _fenced(this)
 
 
 def _still_mine(this: Run) -> bool:
-    row = get_ledger().client.hmget("rl:phoenix:" + this.task_id, "holder", "incarnation")
+    row: list[bytes | None] = get_ledger().client.hmget(keys.record(this.task_id), "holder", "incarnation")
     return row == [this.holder.encode(), str(this.incarnation).encode()]
 
 
 def _fenced(this: Run) -> Any:
-    logger.warning(
-        "Late outcome of task %s refused: incarnation %d no longer owns it.", this.task_id, this.incarnation
-    )
+    logger.warning("Late outcome of task %s refused: incarnation %d no longer owns it.", this.task_id, this.incarnation)
     results.mute(this.request)
     raise Ignore()

@@ -69,7 +69,9 @@ def _report(holder: str, revivals: list[Revival]) -> None:
             logger.info("Resurrected task successfully re-queued. task=%s deaths=%d", revival.task_id, revival.deaths)
             telemetry.event("resurrections")
         else:
-            logger.error("Task quarantined: max_resurrections_exceeded. task=%s deaths=%d", revival.task_id, revival.deaths)
+            logger.error(
+                "Task quarantined: max_resurrections_exceeded. task=%s deaths=%d", revival.task_id, revival.deaths
+            )
             telemetry.event("dlq", reason="max_resurrections_exceeded")
 
 
@@ -100,11 +102,7 @@ def resurrect_process(ledger: Ledger, process: Holder) -> list[Revival]:
         names |= {str(other) for other in holders(ledger) if other.same_process(process)}
     except (RedisError, OSError):
         logger.info("Redis is away; the death of %s is reported as soon as it is back.", process)
-    return [
-        revival
-        for name in names
-        for revival in resurrect_all(ledger, name, proven=True, window=FOREVER)
-    ]
+    return [revival for name in names for revival in resurrect_all(ledger, name, proven=True, window=FOREVER)]
 
 
 def reap(ledger: Ledger, node: str) -> list[Revival]:
@@ -194,11 +192,7 @@ class Resurrector:
             self._outage = False
             logger.info("Redis was away; holders have %d ms to report before anyone is called dead.", rest[0])
             return []
-        return [
-            task
-            for holder in rest
-            for task in resurrect_all(self.ledger, holder.decode(), proven=False, window=0)
-        ]
+        return [task for holder in rest for task in resurrect_all(self.ledger, holder.decode(), proven=False, window=0)]
 
     def _resend(self) -> None:
         queues = {queue.decode() for queue in self.ledger.client.smembers(keys.QUEUES)} | set(keys.ALL_QUEUES)

@@ -76,8 +76,8 @@ def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
         )
     if settings.durability == "fsynced" and version < WAITAOF_SINCE:
         yield (
-            f"RELIER_DURABILITY=fsynced needs WAITAOF (Redis 7.2 or newer), but this server is {version[0]}.{version[1]}. "
-            "Use replicated or local, or upgrade Redis. Refusing to start."
+            f"RELIER_DURABILITY=fsynced needs WAITAOF (Redis 7.2 or newer), but this server is "
+            f"{version[0]}.{version[1]}. Use replicated or local, or upgrade Redis. Refusing to start."
         )
 
 

@@ -54,6 +54,12 @@ def phase(name: str, task_name: str) -> AbstractContextManager[Any]:
     return instruments.phase(name, task_name) if instruments else _nothing
 
 
+def produce(task_name: str, queue: str) -> AbstractContextManager[Any]:
+    """A span around a push; what the body does later belongs to the same trace."""
+    instruments = _instruments()
+    return instruments.produce(task_name, queue) if instruments else _nothing
+
+
 def span(run: Any, trace: dict[str, str]) -> AbstractContextManager[Any]:
     """A span around a body, continuing the producer's trace."""
     instruments = _instruments()

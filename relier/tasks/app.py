@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from relier import keys
 from relier.connection import sentinel_credentials

@@ -23,7 +23,7 @@ def is_claim_check(message: Any) -> bool:
     return "rl" in (message.headers or ())
 
 
-class LedgerQoS(kombu_redis.QoS):  # type: ignore[misc]
+class LedgerQoS(kombu_redis.QoS):
     """Claim checks are held in memory only; everything else as kombu does."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -88,21 +88,21 @@ class _LedgerChannel:
             outbox.add_raw(self._q_for_pri(queue, priority), dumps(message))  # type: ignore[attr-defined]
 
 
-class Channel(_LedgerChannel, kombu_redis.Channel):  # type: ignore[misc]
+class Channel(_LedgerChannel, kombu_redis.Channel):
     """A channel to one Redis."""
 
 
-class SentinelChannel(_LedgerChannel, kombu_redis.SentinelChannel):  # type: ignore[misc]
+class SentinelChannel(_LedgerChannel, kombu_redis.SentinelChannel):
     """A channel to the master behind Sentinel."""
 
 
-class Transport(kombu_redis.Transport):  # type: ignore[misc]
+class Transport(kombu_redis.Transport):
     """`broker_transport` for one Redis."""
 
     Channel = Channel
 
 
-class SentinelTransport(kombu_redis.SentinelTransport):  # type: ignore[misc]
+class SentinelTransport(kombu_redis.SentinelTransport):
     """`broker_transport` for Sentinel."""
 
     Channel = SentinelChannel

@@ -9,7 +9,7 @@ from typing import Any
 import celery
 from celery._state import get_current_worker_task
 
-from relier import dispatch, lifecycle
+from relier import dispatch, lifecycle, telemetry
 from relier.bridge import Limits
 from relier.context import current_run
 from relier.outbox import current_outbox
@@ -59,13 +59,15 @@ class RelierTask(celery.Task):  # type: ignore[misc]
         """
         if asyncio._get_running_loop() is not None:
             raise RuntimeError(
-                f"{self.name}.push() blocks, and this thread runs an event loop; use 'await {self.__name__}.apush(...)'."
+                f"{self.name}.push() blocks, and this thread runs an event loop; "
+                f"use 'await {self.__name__}.apush(...)'."
             )
         if self._eager():
             return self.apply(args, kwargs)  # type: ignore[no-any-return]
         self._check(args, kwargs)
-        push = dispatch.build(self, args, kwargs)
-        dispatch.send(push, self.durability, admit=True)
+        with telemetry.produce(self.name, self.queue):
+            push = dispatch.build(self, args, kwargs)
+            dispatch.send(push, self.durability, admit=True)
         return self.AsyncResult(push.task_id)  # type: ignore[no-any-return]
 
     async def apush(self, *args: Any, **kwargs: Any) -> TaskReceipt:
@@ -73,8 +75,9 @@ class RelierTask(celery.Task):  # type: ignore[misc]
         if self._eager():
             return await asyncio.to_thread(self.apply, args, kwargs)
         self._check(args, kwargs)
-        push = dispatch.build(self, args, kwargs)
-        await dispatch.send_async(push, self.durability, admit=True)
+        with telemetry.produce(self.name, self.queue):
+            push = dispatch.build(self, args, kwargs)
+            await dispatch.send_async(push, self.durability, admit=True)
         return self.AsyncResult(push.task_id)  # type: ignore[no-any-return]
 
     def apply_async(

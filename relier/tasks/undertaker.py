@@ -1,4 +1,4 @@
-"""What the worker's parent knows for certain, it tells the ledger at once: a child died, a limit was hit, a task revoked.
+"""What a worker's parent knows for certain, it tells the ledger at once: a death, a limit that was hit, a revocation.
 
 The calls run on a thread of their own: the parent's event loop must not wait while Redis is away.
 """
@@ -19,7 +19,7 @@ from relier.ledger import FOREVER, Ledger
 from relier.settings import get_settings
 
 logger = logging.getLogger("relier")
-Job = Callable[[Ledger], None]
+Job = Callable[[Ledger], object]
 
 
 @cache
@@ -53,9 +53,7 @@ def quarantine(task_id: str, node: str, pid: int | None, error: Exception, paylo
         return
     holder = str(Holder.of(node, pid))
     details = (type(error).__name__, str(error), "", node)
-    _jobs().put(
-        lambda ledger: ledger.call("fail", task_id, holder, "*", *details, *payload, window=FOREVER)
-    )
+    _jobs().put(lambda ledger: ledger.call("fail", task_id, holder, "*", *details, *payload, window=FOREVER))
 
 
 def cancel(task_id: str, reason: str) -> None:

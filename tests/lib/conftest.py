@@ -79,7 +79,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 
 @pytest.fixture
-def start_worker(db: redis.Redis, server: RedisServer, journal: Journal, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+def start_worker(
+    db: redis.Redis, server: RedisServer, journal: Journal, tmp_path: Path
+) -> Iterator[Callable[..., Worker]]:
     """Start workers that import `tests.lib.tasks`; all are gone when the test ends.
 
     `start_worker(pool="solo", name="a", env={"RELIER_HEARTBEAT_TTL": "3"})`; `wait=False` does not wait for readiness.
