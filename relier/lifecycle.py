@@ -160,8 +160,10 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
     """Commit a value with everything that follows from it, in one step."""
     task, request = this.task, this.request
     try:
-        if request.chord and not _still_mine(this):
-            return _fenced(this)
+        if request.chord:
+            if not _still_mine(this):
+                return _fenced(this)
+            results.return_part(task, request, states.SUCCESS, value, again=this.attempts > 1)
         with capture() as outbox:
             results.follow_up(task, request, value)
         payload = results.payload(task, request, value, states.SUCCESS)
@@ -196,6 +198,8 @@ def _fail(this: Run, error: Exception) -> None:
     """Into the DLQ with the reason; what Celery would set off by a failure goes along."""
     task, request = this.task, this.request
     trace = "".join(tracebacks.format_exception(error))
+    if request.chord and _still_mine(this):
+        results.return_part(task, request, states.FAILURE, error, again=this.attempts > 1)
     with capture() as outbox:
         results.failed(task, request, error, trace)
     reply = get_ledger().call(

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
-from kombu.entity import Queue
+from kombu.entity import Exchange, Queue
 
 from relier import keys
 from relier.connection import sentinel_credentials
@@ -71,7 +71,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_default_queue": "default",
-        "task_queues": [Queue(name) for name in keys.ALL_QUEUES],
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in keys.ALL_QUEUES],
         "worker_prefetch_multiplier": 4,
         "worker_enable_prefetch_count_reduction": False,
         "worker_lost_wait": 1.0,

@@ -7,16 +7,21 @@ plain Celery tasks have no record and keep kombu's bookkeeping.
 from __future__ import annotations
 
 import logging
+from queue import Empty
+from time import monotonic, time
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.json import dumps
-from redis.exceptions import RedisError
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+from redis.exceptions import RedisError, ResponseError
 
 from relier.outbox import current_outbox
+from relier.scripts import load
 
 logger = logging.getLogger("relier")
+LARGEST_BATCH = 32
 
 
 def is_claim_check(message: Any) -> bool:
@@ -25,6 +30,18 @@ def is_claim_check(message: Any) -> bool:
 
 class LedgerQoS(kombu_redis.QoS):
     """Claim checks are held in memory only; everything else as kombu does."""
+
+    #: Fetch more only when fewer messages than this are held, so that several come in one round trip.
+    refill_below = float("inf")
+
+    @property
+    def room(self) -> int:
+        """How many messages may come now."""
+        held = len(self._delivered) - len(self._dirty)
+        return min(LARGEST_BATCH, (self.prefetch_count or held + LARGEST_BATCH) - held)
+
+    def can_consume(self) -> bool:
+        return bool(super().can_consume()) and len(self._delivered) - len(self._dirty) < self.refill_below
 
     def append(self, message: Any, delivery_tag: str) -> None:
         if is_claim_check(message):
@@ -75,9 +92,67 @@ class LedgerQoS(kombu_redis.QoS):
 
 
 class _LedgerChannel:
-    """What both channels add to kombu's."""
+    """What both channels add to kombu's: the outbox, and fetching in batches while there is work.
+
+    A blocking BRPOP finds the first message. As long as fetches find something, the next ones are the script `take`,
+    sent and read on the same connection in the same two steps as BRPOP, so that kombu's poller sees no difference.
+    """
 
     QoS = LedgerQoS
+    _busy = False
+    _taking = False
+    _known = False
+
+    def _brpop_start(self: Any, timeout: float | None = None) -> None:
+        self._taking = self._busy
+        if not self._busy:
+            super()._brpop_start(timeout)  # type: ignore[misc]
+        elif queues := self._queue_cycle.consume(len(self.active_queues)):
+            self._in_poll = self.client.connection
+            self._brpop_sent_at = monotonic()
+            self.client.connection.send_command(*self._take(queues))
+
+    def _take(self: Any, queues: list[str]) -> tuple[Any, ...]:
+        script = load("take")
+        lists = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+        call = ("EVALSHA", script.sha) if self._known else ("EVAL", script.source)
+        self._known = True
+        return (*call, 0, self.qos.room, self.unacked_key, self.unacked_index_key, time(), *lists)
+
+    def _brpop_read(self: Any, **options: Any) -> Any:
+        if not self._taking:
+            found = super()._brpop_read(**options)  # type: ignore[misc]
+            self._busy = True
+            return found
+        self._busy = self._taking = False
+        try:
+            reply = self._read_taken()
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+        self._busy = bool(reply)
+        return self._deliver_taken(reply)
+
+    def _read_taken(self: Any) -> list[bytes]:
+        connection = self.client.connection
+        try:
+            return self.client.parse_response(connection, "EVALSHA") or []
+        except ResponseError as error:
+            self._known = False
+            logger.debug("Fetching one by one: %s", error)
+            return []
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+
+    def _deliver_taken(self: Any, reply: list[bytes]) -> bool:
+        if not reply:
+            raise Empty()
+        for name, message in zip(reply[::2], reply[1::2], strict=True):
+            queue = bytes_to_str(name).rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self.connection._deliver(loads(bytes_to_str(message)), queue)
+        return True
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         outbox = current_outbox()

@@ -36,8 +36,9 @@ class Children:
 
     def kill(self) -> list[Holder]:
         """Kill them all; returns the holders they were."""
-        holders = []
-        for pid, (holder, pidfd) in list(self._watched.items()):
+        holders, watched = [], dict(self._watched)
+        self._watched.clear()  # their exit is no death to report
+        for pid, (holder, pidfd) in watched.items():
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             except ProcessLookupError:
@@ -54,6 +55,8 @@ class Children:
         self._hub.add_reader(pidfd, self._on_exit, pid)
 
     def _on_exit(self, pid: int) -> None:
+        if pid not in self._watched:
+            return
         holder, pidfd = self._watched.pop(pid)
         self._hub.remove(pidfd)
         os.close(pidfd)

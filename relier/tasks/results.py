@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 Payload = tuple[str | bytes, str | bytes, int]
 NOTHING: Payload = ("", "", 0)
+CLAIM_POLL = 0.25  # seconds between looks at a chord's claim
 
 
 def payload(task: RelierTask, request: Any, value: Any, state: str, traceback: str | None = None) -> Payload:
@@ -49,10 +51,7 @@ def revoked(app: Any, task_id: str, reason: str) -> Payload:
 
 
 def follow_up(task: RelierTask, request: Any, value: Any) -> None:
-    """Publish what success sets off: links, the next step of a chain, the part of a chord.
-
-    Runs inside an outbox. The chord's own bookkeeping is Celery's, which counts each header task once.
-    """
+    """Publish what success sets off: links and the next step of a chain. Runs inside an outbox."""
     app = task.app
     origin = {"parent_id": request.id, "root_id": request.root_id or request.id}
     for callback in request.callbacks or ():
@@ -60,15 +59,29 @@ def follow_up(task: RelierTask, request: Any, value: Any) -> None:
     if request.chain:
         steps = list(request.chain)
         maybe_signature(steps.pop(), app=app).apply_async((value,), chain=steps, **origin)
-    if request.chord:
-        task.backend.on_chord_part_return(request, states.SUCCESS, value)
+
+
+def return_part(task: RelierTask, request: Any, state: str, value: Any, *, again: bool) -> None:
+    """Hand a header task's part to its chord, before the task's own commit and not through the outbox.
+
+    Celery counts each header task once and sends the body once, under a claim of some seconds. `again`: an earlier
+    incarnation may have died with that claim, so wait for it to lapse, or the body would never be sent.
+    """
+    backend = task.backend
+    backend.on_chord_part_return(request, state, value)
+    if not again:
+        return
+    claim, waited = backend.get_key_for_group(request.group, ".c"), False
+    while backend.client.get(claim) not in (None, b"done"):
+        waited = True
+        time.sleep(CLAIM_POLL)
+    if waited:
+        backend.on_chord_part_return(request, state, value)
 
 
 def failed(task: RelierTask, request: Any, error: Exception, traceback: str) -> None:
-    """Publish what failure sets off: errbacks, the rest of a chain, the part of a chord. Runs inside an outbox."""
+    """Publish what failure sets off: errbacks and the rest of a chain. Runs inside an outbox."""
     backend = task.backend
-    if request.chord:
-        backend.on_chord_part_return(request, states.FAILURE, error)
     if request.chain:
         backend._fail_chain(request.chain, error, traceback)
     if request.errbacks:

@@ -37,6 +37,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self.worker = worker
         self.ticked = time.monotonic()
         self._children: Children | None = None
+        self._timer: Any = None
 
     def start(self, worker: Any) -> None:
         _guardians.append(self)
@@ -47,7 +48,9 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Runs at every (re)connection, when the hub has forgotten its readers."""
-        hub.call_repeatedly(1.0, self._tick)
+        if self._timer:
+            self._timer.cancel()
+        self._timer = hub.call_repeatedly(1.0, self._tick)
         pool = getattr(worker.pool, "_pool", None)
         if hasattr(pool, "maintain_pool"):
             self._children = Children(worker.hostname, pool, hub, self._children)
@@ -64,6 +67,8 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _tick(self) -> None:
         self.ticked = time.monotonic()
+        if channel := self._channel():
+            channel.qos.refill_below = 2 * self.worker.concurrency
         if self._children:
             self._children.watch()
 
@@ -81,10 +86,13 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         sys.stderr.flush()
         os._exit(0)
 
-    def _give_back(self, ledger: Ledger) -> None:
+    def _channel(self) -> Any:
         consumer = getattr(self.worker.consumer, "task_consumer", None)
-        ids = consumer.channel.qos.unclaimed() if consumer and consumer.channel else []
-        if ids:
+        return consumer.channel if consumer else None
+
+    def _give_back(self, ledger: Ledger) -> None:
+        channel = self._channel()
+        if channel and (ids := channel.qos.unclaimed()):
             ledger.call("resend", *ids, window=2.0)
 
 
