@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 import redis
@@ -17,18 +19,23 @@ def data_bytes(client: redis.Redis) -> int:
     return int(info["used_memory"]) - int(info["mem_clients_normal"]) - int(info["mem_aof_buffer"])
 
 
-OWN = 2  # of the commands between two readings of INFO: the first INFO itself, and MONITOR
-
-
 @dataclass(frozen=True)
 class Traffic:
-    """What reached Redis in some seconds: commands that clients sent, and all that ran, scripts' own included."""
+    """Commands a second: what clients sent, by name, and all that ran, those inside scripts included."""
 
-    sent: float
+    sent: dict[str, float]
     ran: float
 
     def per(self, count: float) -> Traffic:
-        return Traffic(self.sent / count, self.ran / count)
+        return Traffic({name: number / count for name, number in self.sent.items()}, self.ran / count)
+
+    @property
+    def total(self) -> float:
+        return sum(self.sent.values())
+
+    def __str__(self) -> str:
+        most = sorted(self.sent.items(), key=lambda item: -item[1])[:6]
+        return ", ".join(f"{name} {number:.1f}" for name, number in most)
 
 
 def _monitored(port: int, seconds: float) -> list[bytes]:
@@ -38,22 +45,30 @@ def _monitored(port: int, seconds: float) -> list[bytes]:
         time.sleep(seconds)
         wire.setblocking(False)
         data = b""
-        try:
+        with suppress(BlockingIOError):
             while chunk := wire.recv(1 << 20):
                 data += chunk
-        except BlockingIOError:
-            return data.split(b"\r\n")[1:]
     return data.split(b"\r\n")[1:]
 
 
-def traffic(port: int, seconds: float) -> Traffic:
-    """Commands over `seconds`, from INFO (all that ran) and MONITOR (which of them a script issued)."""
-    client = redis.Redis(port=port)
+def _sent(lines: list[bytes]) -> Counter[str]:
+    """Count a MONITOR log by command; what a script issued is marked and left out."""
+    heads = (line.split(b"] ", 1) for line in lines if line.startswith(b"+"))
+    names = (rest.split(b'"', 2)[1] for head, rest in heads if not head.endswith(b" lua"))
+    return Counter(name.decode().upper() for name in names)
+
+
+def traffic(client: redis.Redis, port: int, seconds: float) -> Traffic:
+    """Commands a second over some seconds: INFO counts all that ran, MONITOR tells what was sent."""
     before = int(client.info("stats")["total_commands_processed"])
-    lines = [line for line in _monitored(port, seconds) if line.startswith(b"+")]
-    ran = int(client.info("stats")["total_commands_processed"]) - before - OWN
-    inside = sum(b" lua] " in line for line in lines)
-    return Traffic(sent=ran - inside, ran=ran)
+    sent = _sent(_monitored(port, seconds))
+    ran = int(client.info("stats")["total_commands_processed"]) - before - len(OWN)
+    for command in OWN:
+        sent.pop(command, None)
+    return Traffic({name: number / seconds for name, number in sent.items()}, ran / seconds)
+
+
+OWN = ("INFO", "MONITOR")  # what the reading itself adds between its two ends
 
 
 def connections(client: redis.Redis, pid: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.contestant import Contestant
+from bench.contestant import OURS, UPSTREAM, Contestant
 from bench.effort import Effort
 from bench.errors import BenchError
 from bench.figures import Result
@@ -19,6 +19,7 @@ from bench.rows import ROWS, Row
 from bench.stage import Stage
 from bench.upstream import versions
 from harness.redis import RedisServer
+from relier import __version__
 
 Say = Callable[[str], None]
 # Snapshots by the minute would take a core from whoever runs just then; the append-only file stays on as shipped.
@@ -36,6 +37,12 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+def _versions(one: Contestant) -> dict[str, str | None]:
+    """Our own code is this checkout, whatever the interpreter has installed."""
+    own = {"relier": __version__} if one.name == OURS else {} if one.name == UPSTREAM else {"relier": None}
+    return versions(one.python) | own
+
+
 def _about(server: RedisServer, everyone: Sequence[Contestant]) -> dict[str, Any]:
     with server.client() as client:
         redis_version = client.info("server")["redis_version"]
@@ -44,7 +51,7 @@ def _about(server: RedisServer, everyone: Sequence[Contestant]) -> dict[str, Any
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "redis_server": redis_version,
-        "packages": {one.name: versions(one.python) for one in everyone},
+        "packages": {one.name: _versions(one) for one in everyone},
     }
 
 

@@ -48,9 +48,7 @@ async def charge(task_id: str, incarnation: int, number: int) -> int:
     return number
 
 
-async def crawl(
-    task_id: str, incarnation: int, first: int, save: Callable[[int], Awaitable[None]] | None
-) -> int:
+async def crawl(task_id: str, incarnation: int, first: int, save: Callable[[int], Awaitable[None]] | None) -> int:
     """Fetch pages from `first` on; `save` keeps how far it came, where the side can."""
     with recorded(task_id, incarnation):
         for page in range(first, PAGES):

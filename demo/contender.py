@@ -36,7 +36,6 @@ class Contender(ABC):
     def environment(self) -> dict[str, str]:
         return {
             bodies.JOURNAL: str(self.journal.path),
-            "TMPDIR": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -123,13 +124,17 @@ def _bad(count: int) -> str:
 
 
 def _middle(outcome: Outcome) -> str:
-    times = outcome.recovery_times
-    return f"{statistics.median(times):.2f} s" if times else "-"
+    """The median, with what never came back as the slowest of all."""
+    times = [*outcome.recovery_times, *[math.inf] * outcome.never]
+    middle = statistics.median(times) if times else None
+    if middle is None:
+        return "-"
+    return "[bold red]never[/]" if math.isinf(middle) else f"{middle:.2f} s"
 
 
 def _slowest(outcome: Outcome) -> str:
     measured = f"{max(outcome.recovery_times):.2f} s" if outcome.recovery_times else "-"
-    return f"{measured}, [bold red]never: {outcome.never}[/]" if outcome.never else measured
+    return f"[bold red]never: {outcome.never}[/], else {measured}" if outcome.never else measured
 
 
 ROWS: dict[str, Callable[[Outcome], str]] = {
@@ -162,9 +167,7 @@ def _notes(settings: str) -> str:
 
 def _verdict(relier: Outcome) -> Text:
     if relier.kept_its_promise:
-        return Text(
-            f"\nRelier: {relier.pushed} pushed, {relier.finished} committed once.", style="bold green"
-        )
+        return Text(f"\nRelier: {relier.pushed} pushed, {relier.finished} committed once.", style="bold green")
     return Text(
         f"\nRelier broke its promise: {len(relier.lost)} lost, {relier.double_commits} committed twice.",
         style="bold red",

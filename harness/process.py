@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 
 REPO = Path(__file__).resolve().parent.parent
 QUEUES = "high_priority,default,low_priority,re-queue"
-FOREIGN = ("RELIER_", "CELERY_", "OTEL_")
+FOREIGN = ("RELIER_", "CELERY_", "OTEL_", "TMPDIR")
 
 # Linux ends a child when the *thread* that forked it ends, so one thread that lives as long as the
 # interpreter starts them all.
@@ -73,11 +73,13 @@ def _entries(directory: Path) -> list[Path]:
 class Process:
     """One program in a session of its own, its output in `log`. It never outlives its owner.
 
-    The working directory is the log's, so that no `.env` of the reader's is picked up.
+    The working directory is the log's, so that no `.env` of the reader's is picked up, and so is the
+    directory for temporary files, which a killed process leaves behind.
     """
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], name: str, log: Path) -> None:
-        self.argv, self.env, self.name, self.log = list(argv), dict(env), name, Path(log).absolute()
+        self.argv, self.name, self.log = list(argv), name, Path(log).absolute()
+        self.env = {"TMPDIR": str(self.log.parent)} | dict(env)
         self._popen: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 

@@ -251,7 +251,7 @@ class SentinelCluster:
         master, *replicas = self.nodes
         master.start()
         for replica in replicas:
-            replica.start("--replicaof", f"{LOOPBACK} {master.port}")
+            replica.start("--replicaof", LOOPBACK, str(master.port))
         self._wait_for_replicas(master, len(replicas))
         for number in range(self._wanted):
             self.sentinels.append(self._sentinel(number, master.port).start())
@@ -325,7 +325,7 @@ class SentinelCluster:
     def revive(self, node: RedisServer) -> RedisServer:
         """Start a dead node as a replica of the current master and wait until it follows."""
         master = self.wait_failover(node)
-        node.start("--replicaof", f"{LOOPBACK} {master.port}")
+        node.start("--replicaof", LOOPBACK, str(master.port))
         alive = sum(1 for other in self.nodes if other.alive and other is not master)
         self._wait_for_replicas(master, alive)
         return node

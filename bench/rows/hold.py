@@ -44,9 +44,8 @@ def _in_flight(stage: Stage, who: Contestant) -> tuple[Traffic, float]:
         worker.await_stamps(AT_ONCE, 60.0, "1000 tasks in flight")
         stage.settle(3.0)
         taken = (data_bytes(client) - before) / AT_ONCE
-        seconds = stage.effort.idle_seconds
-        seen = traffic(stage.server.port, seconds)
-        return seen.per(seconds * len(procfs.tree(worker.pid))), taken
+        seen = traffic(client, stage.server.port, stage.effort.idle_seconds)
+        return seen.per(len(procfs.tree(worker.pid))), taken
 
 
 def measure(stage: Stage, wanted: Set[str]) -> list[Result]:
@@ -56,11 +55,13 @@ def measure(stage: Stage, wanted: Set[str]) -> list[Result]:
     if WAITING.key in wanted:
         for who in everyone:
             by_round(found[WAITING.key], who, _queued(stage, who))
+    what = []
     if wanted & {OPS.key, RAN.key, RUNNING.key}:
         for who in everyone:
             seen, taken = _in_flight(stage, who)
-            by_round(found[OPS.key], who, seen.sent)
+            what.append(f"{who.label} {seen}")
+            by_round(found[OPS.key], who, seen.total)
             by_round(found[RAN.key], who, seen.ran)
             by_round(found[RUNNING.key], who, taken)
-    alone = [judged_alone(figure, found[figure.key]) for figure in (OPS, RAN)]
+    alone = [judged_alone(OPS, found[OPS.key], "; ".join(what)), judged_alone(RAN, found[RAN.key])]
     return [*alone, *(judged_against_late(figure, found[figure.key]) for figure in (RUNNING, WAITING))]

@@ -106,7 +106,7 @@ class _LedgerChannel:
     def _brpop_start(self: Any, timeout: float | None = None) -> None:
         self._taking = self._busy
         if not self._busy:
-            super()._brpop_start(timeout)  # type: ignore[misc]
+            super()._brpop_start(timeout)
         elif queues := self._queue_cycle.consume(len(self.active_queues)):
             self._in_poll = self.client.connection
             self._brpop_sent_at = monotonic()
@@ -121,7 +121,7 @@ class _LedgerChannel:
 
     def _brpop_read(self: Any, **options: Any) -> Any:
         if not self._taking:
-            found = super()._brpop_read(**options)  # type: ignore[misc]
+            found = super()._brpop_read(**options)
             self._busy = True
             return found
         self._busy = self._taking = False
@@ -157,7 +157,7 @@ class _LedgerChannel:
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         outbox = current_outbox()
         if outbox is None:
-            super()._put(queue, message, **kwargs)  # type: ignore[misc]
+            super()._put(queue, message, **kwargs)
         else:
             priority = self._get_message_priority(message, reverse=False)  # type: ignore[attr-defined]
             outbox.add_raw(self._q_for_pri(queue, priority), dumps(message))  # type: ignore[attr-defined]
