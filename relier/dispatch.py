@@ -107,7 +107,9 @@ def build(
 def _extra_headers(options: dict[str, Any]) -> str:
     """Headers that the worker's parent process needs before the claim, as the tail of a JSON object."""
     wanted = {name: options[name] for name in ("timelimit", "expires", "shadow", "retries") if options.get(name)}
-    return "," + json.dumps(wanted)[1:-1] if wanted else ""
+    if any(options.get(name) for name in ("errbacks", "chain", "chord")):
+        wanted["after"] = 1
+    return "," + json.dumps(wanted, separators=(",", ":"))[1:-1] if wanted else ""
 
 
 def seconds_until(countdown: float | None, eta: datetime | None) -> float:

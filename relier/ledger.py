@@ -24,6 +24,10 @@ from relier.settings import Settings, get_settings
 
 FOREVER = float("inf")
 PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
+# From 7.2 on, WAIT looks no further than the last write of its own connection. A call that repeats one whose reply was
+# lost writes nothing, so this write goes before its WAIT and covers everything older.
+BARRIER = ("SET", "rl:barrier", "1")
+PROBE = ("WAITAOF", 1, 0, 1)
 OnRetry = Callable[[Exception], None]
 
 
@@ -67,17 +71,49 @@ def confirmed(reply: Any) -> bool:
     return int(reply) >= 1
 
 
+def is_repeat(reply: Any) -> bool:
+    """Did the script recognise its own second call, and so write nothing?"""
+    return (reply[0] if isinstance(reply, list) and reply else reply) == b"again"
+
+
 def _unconfirmed(wait: tuple[Any, ...]) -> DurabilityError:
     return DurabilityError(f"{wait[0]} was not confirmed within {wait[-1]} ms; the call may be repeated safely.")
 
 
+class FsyncUnavailableError(DurabilityError):
+    """This Redis cannot confirm an fsync."""
+
+    def __init__(self, error: ResponseError) -> None:
+        super().__init__(
+            "durability='fsynced' needs WAITAOF, which takes Redis 7.2 or newer and appendonly yes; this server "
+            f"refuses it ({str(error).split(',')[0]}). Nothing was written. Use 'replicated' or 'local', or upgrade Redis."
+        )
+
+
+def _may_repeat(error: RedisError | OSError | DurabilityError) -> bool:
+    if isinstance(error, DurabilityError):
+        return not isinstance(error, FsyncUnavailableError)
+    return is_passing(error)
+
+
+def _is_stale(connection: Any, pool: Any) -> bool:
+    """Behind Sentinel: is this connection open to a node that is no longer the master, as far as we have heard?"""
+    master = getattr(pool, "master_address", None)
+    return bool(master) and connection.is_connected and (connection.host, connection.port) != master
+
+
+def _share(settings: Settings) -> int:
+    """Half of the connections for threads, half for the event loop: a process may use both."""
+    return max(1, settings.redis_max_connections // 2)
+
+
 class Ledger:
-    """Runs scripts from threads. Holds at most `redis_max_connections` connections."""
+    """Runs scripts from threads. Holds at most half of `redis_max_connections`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client: Any = connect(settings)
-        self._slots = threading.BoundedSemaphore(settings.redis_max_connections)
+        self._slots = threading.BoundedSemaphore(_share(settings))
         self._idle: deque[Any] = deque()
 
     def call(
@@ -101,7 +137,7 @@ class Ledger:
             try:
                 return self._once(script, args, wait)
             except (RedisError, OSError, DurabilityError) as error:
-                if not (isinstance(error, DurabilityError) or is_passing(error)):
+                if not _may_repeat(error):
                     raise
                 attempts = attempts or Attempts(window)
                 time.sleep(attempts.pause(error, on_retry))
@@ -111,6 +147,8 @@ class Ledger:
         with self._slots:
             connection = self._connection()
             try:
+                if wait and wait[0] == "WAITAOF" and not self._can_fsync:
+                    self._probe(connection)
                 return _exchange(connection, script, args, wait)
             except BaseException as error:
                 if not isinstance(error, ResponseError) or self.settings.redis_use_sentinel:
@@ -120,10 +158,23 @@ class Ledger:
                 self._idle.append(connection)
 
     def _connection(self) -> Any:
+        pool = self.client.connection_pool
         try:
-            return self._idle.pop()
+            connection = self._idle.pop()
         except IndexError:
-            return self.client.connection_pool.make_connection()
+            return pool.make_connection()
+        if _is_stale(connection, pool):
+            connection.disconnect()
+        return connection
+
+    def _probe(self, connection: Any) -> None:
+        """Asked before the first write, so that a push that cannot be kept as it should be does not exist either."""
+        connection.send_command(*PROBE)
+        try:
+            connection.read_response()
+        except ResponseError as error:
+            raise FsyncUnavailableError(error) from None
+        self._can_fsync = True
 
 
 def _exchange(connection: Any, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
@@ -141,6 +192,16 @@ def _exchange(connection: Any, script: Script, args: tuple[Any, ...], wait: tupl
 
 
 def _exchange_and_wait(connection: Any, command: tuple[Any, ...], wait: tuple[Any, ...]) -> Any:
+    reply, seen = _both(connection, command, wait)
+    if is_repeat(reply):
+        _, seen = _both(connection, BARRIER, wait)
+    if not confirmed(seen):
+        raise _unconfirmed(wait)
+    return reply
+
+
+def _both(connection: Any, command: tuple[Any, ...], wait: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Both replies of a command and its WAIT, sent at once."""
     connection.send_packed_command(connection.pack_commands([command, wait]))
     failure = reply = None
     try:
@@ -150,9 +211,7 @@ def _exchange_and_wait(connection: Any, command: tuple[Any, ...], wait: tuple[An
     seen = connection.read_response()
     if failure:
         raise failure
-    if not confirmed(seen):
-        raise _unconfirmed(wait)
-    return reply
+    return reply, seen
 
 
 class AsyncLedger:
@@ -161,7 +220,7 @@ class AsyncLedger:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.client = connect_async(settings)
-        self._slots = asyncio.Semaphore(settings.redis_max_connections)
+        self._slots = asyncio.Semaphore(_share(settings))
         self._idle: list[Any] = []
 
     async def call(
@@ -180,7 +239,7 @@ class AsyncLedger:
             try:
                 return await self._once(script, args, wait)
             except (RedisError, OSError, DurabilityError) as error:
-                if not (isinstance(error, DurabilityError) or is_passing(error)):
+                if not _may_repeat(error):
                     raise
                 attempts = attempts or Attempts(window)
                 await asyncio.sleep(attempts.pause(error, on_retry))
@@ -188,8 +247,10 @@ class AsyncLedger:
 
     async def _once(self, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
         async with self._slots:
-            connection = self._idle.pop() if self._idle else self.client.connection_pool.make_connection()
+            connection = await self._connection()
             try:
+                if wait and wait[0] == "WAITAOF" and not self._can_fsync:
+                    await self._probe(connection)
                 return await _exchange_async(connection, script, args, wait)
             except BaseException as error:
                 if not isinstance(error, ResponseError) or self.settings.redis_use_sentinel:
@@ -197,6 +258,24 @@ class AsyncLedger:
                 raise
             finally:
                 self._idle.append(connection)
+
+    async def _connection(self) -> Any:
+        pool = self.client.connection_pool
+        if not self._idle:
+            return pool.make_connection()
+        connection = self._idle.pop()
+        if _is_stale(connection, pool):
+            await connection.disconnect(nowait=True)
+        return connection
+
+    async def _probe(self, connection: Any) -> None:
+        """As `Ledger._probe`."""
+        await connection.send_command(*PROBE)
+        try:
+            await connection.read_response()
+        except ResponseError as error:
+            raise FsyncUnavailableError(error) from None
+        self._can_fsync = True
 
 
 async def _exchange_async(connection: Any, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
@@ -209,6 +288,15 @@ async def _exchange_async(connection: Any, script: Script, args: tuple[Any, ...]
 
 
 async def _send_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
+    reply, seen = await _both_async(connection, command, wait)
+    if wait and is_repeat(reply):
+        _, seen = await _both_async(connection, BARRIER, wait)
+    if wait and not confirmed(seen):
+        raise _unconfirmed(wait)
+    return reply
+
+
+async def _both_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any, ...] | None) -> tuple[Any, Any]:
     commands = [command] if wait is None else [command, wait]
     await connection.send_packed_command(connection.pack_commands(commands))
     failure = reply = None
@@ -219,9 +307,7 @@ async def _send_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any
     seen = await connection.read_response() if wait else None
     if failure:
         raise failure
-    if wait and not confirmed(seen):
-        raise _unconfirmed(wait)
-    return reply
+    return reply, seen
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,9 @@ import time
 import traceback as tracebacks
 from typing import TYPE_CHECKING, Any
 
+from billiard.exceptions import WorkerLostError
 from celery import states
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, TimeLimitExceeded
 
 from relier import checkpoint, keys, telemetry
 from relier.context import Run, TaskContext, current_run, set_context
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("relier")
 _nonces = itertools.count(1)
+END_ERRORS = {"TimeLimitExceeded": TimeLimitExceeded}
 UNACKED = ("unacked", "unacked_index")  # where kombu keeps messages that a worker holds
 
 
@@ -71,7 +73,7 @@ def _claim(task: RelierTask, request: Any, pulse: Heartbeat) -> list[Any]:
             window=FOREVER,
             on_retry=drain.give_up,
         )
-        if ticket[0] in (b"run", b"hit"):
+        if ticket[0] in (b"run", b"hit", b"doomed"):
             return ticket
         if ticket[0] == b"dead":
             pulse.renew()
@@ -108,6 +110,8 @@ def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbe
     except Exception as error:
         _fail(this, error)
         raise
+    if verdict == b"doomed":
+        return _report_end(this, cached.decode())
     if verdict == b"hit":
         return _commit(this, loads(cached), "hit", kept)
     return _body(this, envelope, args, kwargs, kept)
@@ -194,8 +198,29 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
     return value
 
 
-def _fail(this: Run, error: Exception) -> None:
+def _report_end(this: Run, reason: str) -> Any:
+    """A task that ended without its body: tell those who wait for it."""
+    if reason == "TaskRevokedError":
+        _revoke(this)
+        raise Ignore()
+    error = END_ERRORS.get(reason, WorkerLostError)(f"The task ended without an outcome: {reason}.")
+    _fail(this, error, reason)
+    raise error
+
+
+def _revoke(this: Run) -> None:
+    task, request = this.task, this.request
+    error = TaskRevokedError("revoked")
+    if request.chord:
+        results.return_part(task, request, states.REVOKED, error, again=True)
+    payload = results.payload(task, request, error, states.REVOKED)
+    get_ledger().call("commit", *this.fence, "ignored", request.hostname, 0, *payload, "", 0, window=FOREVER)
+    results.mute(request)
+
+
+def _fail(this: Run, error: Exception, reason: str = "") -> None:
     """Into the DLQ with the reason; what Celery would set off by a failure goes along."""
+    reason = reason or type(error).__name__
     task, request = this.task, this.request
     trace = "".join(tracebacks.format_exception(error))
     if request.chord and _still_mine(this):
@@ -205,7 +230,7 @@ def _fail(this: Run, error: Exception) -> None:
     reply = get_ledger().call(
         "fail",
         *this.fence,
-        type(error).__name__,
+        reason,
         str(error),
         trace,
         request.hostname,
@@ -216,7 +241,6 @@ def _fail(this: Run, error: Exception) -> None:
     results.mute(request)
     if reply == b"fenced":
         _fenced(this)
-    reason = type(error).__name__
     if isinstance(error, HardTimeoutError):
         telemetry.event("timeouts", type="hard")
     telemetry.event("dlq", reason=reason)

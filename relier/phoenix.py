@@ -21,6 +21,7 @@ from relier.settings import Settings, get_settings
 
 logger = logging.getLogger("relier.phoenix")
 RESULT_TTL = 86_400
+EXCEEDED = "max_resurrections_exceeded"
 PROMOTE_INTERVAL = 0.25
 RECLAIM_WINDOW = 5.0
 LEASE_TTL = 30.0
@@ -30,7 +31,7 @@ SWEEP_INTERVAL = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Revival:
-    """One task of a dead holder. `verdict` is `requeued` or `quarantined`."""
+    """One task of a dead holder. `verdict` is `requeued`, `quarantined` or `doomed` (its end is to be reported)."""
 
     task_id: str
     name: str
@@ -68,11 +69,13 @@ def _report(holder: str, revivals: list[Revival]) -> None:
         if revival.verdict == "requeued":
             logger.info("Resurrected task successfully re-queued. task=%s deaths=%d", revival.task_id, revival.deaths)
             telemetry.event("resurrections")
-        else:
+        elif revival.verdict == "doomed":
             logger.error(
-                "Task quarantined: max_resurrections_exceeded. task=%s deaths=%d", revival.task_id, revival.deaths
+                "Task ended (%s); a worker reports it. task=%s deaths=%d", EXCEEDED, revival.task_id, revival.deaths
             )
-            telemetry.event("dlq", reason="max_resurrections_exceeded")
+        else:
+            logger.error("Task quarantined: %s. task=%s deaths=%d", EXCEEDED, revival.task_id, revival.deaths)
+            telemetry.event("dlq", reason=EXCEEDED)
 
 
 def resurrect_all(ledger: Ledger, holder: str, *, proven: bool, window: float = 5.0) -> list[Revival]:

@@ -56,9 +56,9 @@ local function requeue(id, name, queue, extra)
   enqueue(id, name, queue, extra or '')
 end
 
--- True when `holder` runs incarnation `inc` of the task; '*' stands for any incarnation.
+-- True when `holder` runs incarnation `inc` of the task.
 local function owns(row, holder, inc)
-  return row[1] == 'running' and row[2] == holder and (inc == '*' or row[3] == inc)
+  return row[1] == 'running' and row[2] == holder and row[3] == inc
 end
 
 -- Ends a task: nothing of it remains but a short receipt, by which a repeated call recognises itself.
@@ -97,6 +97,15 @@ local function quarantine(id, row, reason, error, traceback)
     reason = reason, error = error, traceback = traceback, quarantined_at = now_ms() / 1000,
   }))
   release_idem(row.idem, id)
+end
+
+-- A task that others wait for (chord, chain, errbacks: header "after") must not end unheard. It goes back into line as
+-- doomed, and the worker that claims it reports its end instead of running it.
+local function has_followers(extra) return extra and string.find(extra, '"after":1', 1, true) end
+
+local function doom(id, name, extra, reason)
+  redis.call('HSET', record_key(id), 'doomed', reason)
+  requeue(id, name, REQUEUE, extra)
 end
 
 local function load_record(id)

@@ -3,23 +3,26 @@
 -- ARGV 5 result key and 6 payload of the STARTED state ('' for none)  7 its TTL in s
 -- Reply {'run', incarnation, attempts, envelope, signature, checkpoint, queue, extra, idempotency key}
 --       {'hit', ... and the cached result}: another run has committed this operation
+--       {'doomed', ... and the reason}: its end is to be reported
 --       {'in_flight', ms}: parked until then   {'gone'}: nothing to run   {'dead'}: this holder was declared dead
 local id, holder, nonce = ARGV[1], ARGV[2], ARGV[3]
 local key = record_key(id)
 local row = redis.call('HMGET', key, 'state', 'holder', 'nonce', 'incarnation', 'attempts', 'envelope', 'signature',
-  'checkpoint', 'queue', 'extra', 'idem', 'lane', 'parked')
+  'checkpoint', 'queue', 'extra', 'idem', 'lane', 'parked', 'doomed')
 local function ticket(verdict, incarnation, attempts, cached)
   return {verdict, incarnation, attempts, row[6], row[7], row[8] or '', row[9], row[10] or '', row[11] or '', cached or ''}
 end
 
 if row[1] == 'running' and row[2] == holder and row[3] == nonce then
-  return ticket('run', tonumber(row[4]), tonumber(row[5]))
+  return ticket(row[14] and 'doomed' or 'run', tonumber(row[4]), tonumber(row[5]), row[14])
 end
 if row[1] ~= 'queued' then return {'gone'} end
 if redis.call('EXISTS', 'rl:dead:' .. holder) == 1 then return {'dead'} end
 
 local verdict, cached = 'run', ''
-if row[11] then
+if row[14] then
+  verdict, cached = 'doomed', row[14]
+elseif row[11] then
   local entry = redis.call('GET', 'rl:idem:' .. row[11])
   if entry and string.sub(entry, 1, 5) == 'done\n' then
     verdict, cached = 'hit', string.sub(entry, 6)

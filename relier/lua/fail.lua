@@ -1,5 +1,5 @@
 -- fail: the task ends in the DLQ with its reason. Fenced like commit.
--- ARGV 1 id  2 holder  3 incarnation ('*': the one that runs)  4 reason  5 error  6 traceback  7 node
+-- ARGV 1 id  2 holder  3 incarnation  4 reason  5 error  6 traceback  7 node
 -- ARGV 8 result key  9 result payload  10 result TTL in s   11... outbox (see prelude)
 -- Reply 'ok' | 'again' | 'fenced'
 local id, holder, inc = ARGV[1], ARGV[2], ARGV[3]

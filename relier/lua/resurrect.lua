@@ -1,7 +1,7 @@
 -- resurrect: what a dead holder held goes back into line on `re-queue`, or into the DLQ when it died too often.
 -- ARGV 1 holder  2 how many at most  3 default resurrection cap  4 deepest `re-queue` that may still be filled
 -- ARGV 5 '1' when the death is proven (otherwise its deadline decides)  6 result TTL in s
--- Reply {'alive'|'taken'|'backpressure'|'done'|'more', id, name, 'requeued'|'quarantined', deaths, ...}
+-- Reply {'alive'|'taken'|'backpressure'|'done'|'more', id, name, 'requeued'|'quarantined'|'doomed', deaths, ...}
 local holder, proven = ARGV[1], ARGV[5] == '1'
 local deadline = redis.call('ZSCORE', INDEX, holder)
 if proven then redis.call('SET', 'rl:dead:' .. holder, '1', 'EX', 3600) end
@@ -17,7 +17,10 @@ for _, id in ipairs(ids) do
   if row.state == 'running' and row.holder == holder then
     local deaths = tonumber(row.attempts)
     local verdict = 'requeued'
-    if deaths > tonumber(row.cap or ARGV[3]) then
+    if deaths > tonumber(row.cap or ARGV[3]) and has_followers(row.extra) and not row.doomed then
+      doom(id, row.name, row.extra, 'max_resurrections_exceeded')
+      verdict = 'doomed'
+    elseif deaths > tonumber(row.cap or ARGV[3]) then
       verdict = 'quarantined'
       quarantine(id, row, 'max_resurrections_exceeded', 'The task ended ' .. deaths .. ' of its workers.', '')
       publish_result('celery-task-meta-' .. id, cjson.encode({

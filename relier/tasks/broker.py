@@ -22,6 +22,7 @@ from relier.scripts import load
 
 logger = logging.getLogger("relier")
 LARGEST_BATCH = 32
+BRPOP_SECONDS = 2  # half of kombu's idle traffic; a stopping worker may wait this long for its last reply
 
 
 def is_claim_check(message: Any) -> bool:
@@ -174,10 +175,12 @@ class SentinelChannel(_LedgerChannel, kombu_redis.SentinelChannel):
 class Transport(kombu_redis.Transport):
     """`broker_transport` for one Redis."""
 
+    brpop_timeout = BRPOP_SECONDS
     Channel = Channel
 
 
 class SentinelTransport(kombu_redis.SentinelTransport):
     """`broker_transport` for Sentinel."""
 
+    brpop_timeout = BRPOP_SECONDS
     Channel = SentinelChannel

@@ -52,8 +52,8 @@ def quarantine(task_id: str, node: str, pid: int | None, error: Exception, paylo
     if pid is None:
         return
     holder = str(Holder.of(node, pid))
-    details = (type(error).__name__, str(error), "", node)
-    _jobs().put(lambda ledger: ledger.call("fail", task_id, holder, "*", *details, *payload, window=FOREVER))
+    details = (type(error).__name__, str(error), node)
+    _jobs().put(lambda ledger: ledger.call("doom", task_id, holder, *details, *payload, window=FOREVER))
 
 
 def cancel(task_id: str, reason: str) -> None:

@@ -23,7 +23,9 @@ from relier.tasks import drain
 from relier.tasks.children import Children
 
 logger = logging.getLogger("relier")
-PULSE_SECONDS = 3.0
+PULSE_SECONDS = 5.0
+EVENT_SECONDS = 10.0
+MANY_THREADS = 32
 STALLED_SECONDS = 30.0
 
 
@@ -36,11 +38,14 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(worker, **kwargs)
         self.worker = worker
         self.ticked = time.monotonic()
+        _temper(worker)
         self._children: Children | None = None
         self._timer: Any = None
 
     def start(self, worker: Any) -> None:
         _guardians.append(self)
+        if not type(worker.pool).__module__.endswith("prefork"):
+            heartbeat(worker.hostname)  # before its threads race to start it: two would each miss the other's tasks
         threading.Thread(target=Registration(self).run, name="relier-registration", daemon=True).start()
 
     def stop(self, worker: Any) -> None:
@@ -110,8 +115,7 @@ class Registration:
                 self._pulse()
             pause = PULSE_SECONDS
             try:
-                self._register()
-                pause = self._promote()
+                pause = self._register()
             except (RedisError, OSError) as error:
                 logger.debug("Registration not delivered: %s", error)
             time.sleep(pause)
@@ -121,16 +125,18 @@ class Registration:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(f"{os.getpid()} {time.monotonic():.0f}\n")
 
-    def _register(self) -> None:
-        worker, client = self._guardian.worker, self._ledger.client
-        queues = sorted(worker.app.amqp.queues.consume_from)
-        client.hset(keys.WORKERS, worker.hostname, json.dumps(self._entry(worker, queues)))
-        client.sadd(keys.QUEUES, *queues)
+    def _register(self) -> float:
+        """One script: the entry, the queues, and what is due; returns seconds until the next call.
 
-    def _promote(self) -> float:
-        """Put due tasks into line, so that retries run without a resurrector too; returns seconds until the next."""
-        _, next_due = self._ledger.call("promote", 1000, window=0)
-        return min(PULSE_SECONDS, max(0.05, next_due / 1000)) if next_due >= 0 else PULSE_SECONDS
+        Promotion here lets retries run without a resurrector too.
+        """
+        worker = self._guardian.worker
+        queues = sorted(worker.app.amqp.queues.consume_from)
+        entry = json.dumps(self._entry(worker, queues))
+        next_due = self._ledger.call("register", worker.hostname, entry, *queues, window=0)
+        if next_due == 0:
+            self._ledger.call("promote", 1000, window=0)
+        return min(PULSE_SECONDS, max(0.25, next_due / 1000)) if next_due >= 0 else PULSE_SECONDS
 
     def _entry(self, worker: Any, queues: list[str]) -> dict[str, Any]:
         consuming = getattr(worker.consumer, "task_consumer", None) is not None
@@ -143,6 +149,13 @@ class Registration:
             "seen": time.time(),
             "state": "draining" if drain.draining() else "consuming" if consuming else "connecting",
         }
+
+
+def _temper(worker: Any) -> None:
+    """Fewer idle events than Celery's one in two seconds, and no hoard of messages behind a thousand threads."""
+    worker.options["heartbeat_interval"] = worker.options.get("heartbeat_interval") or EVENT_SECONDS
+    if worker.concurrency > MANY_THREADS:
+        worker.prefetch_multiplier = min(worker.prefetch_multiplier, 1)
 
 
 _guardians: list[Guardian] = []
