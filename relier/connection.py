@@ -57,8 +57,9 @@ def _tls(settings: Settings) -> dict[str, Any]:
 
 
 def sentinel_credentials(settings: Settings) -> dict[str, Any]:
-    """How to talk to the Sentinels themselves."""
+    """How to talk to the Sentinels themselves. One that is away is not asked again: the next one is."""
     options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
         "socket_timeout": settings.redis_connect_timeout,
         "socket_connect_timeout": settings.redis_connect_timeout,
     }
@@ -95,7 +96,6 @@ def connect_async(settings: Settings, *, max_connections: int | None = None) -> 
         return aioredis.Redis.from_url(settings.redis_url, **options)
     from redis.asyncio.sentinel import Sentinel
 
-    sentinel = Sentinel(
-        list(settings.redis_sentinel_nodes), sentinel_kwargs=sentinel_credentials(settings), **_tls(settings)
-    )
+    credentials = sentinel_credentials(settings) | {"retry": AsyncRetry(NoBackoff(), 0)}
+    sentinel = Sentinel(list(settings.redis_sentinel_nodes), sentinel_kwargs=credentials, **_tls(settings))
     return sentinel.master_for(settings.redis_sentinel_master_name, **options, **_tls(settings))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,7 @@ class TaskContext:
     metadata: dict[str, Any] = field(default_factory=dict)
     started_at: float = field(default_factory=time.time)
     _run: Run | None = None
+    _eager: bool = False
 
     async def set_partial(self, data: Any) -> None:
         """Keep `data` (JSON) for the next incarnation.
@@ -63,14 +66,16 @@ class TaskContext:
         """
         from relier import checkpoint
 
-        await checkpoint.save_async(self._owner(), data)
+        if not self._eager:
+            await checkpoint.save_async(self._owner(), data)
         self.partial_result = data
 
     def save_partial(self, data: Any) -> None:
         """`set_partial` for `def` bodies."""
         from relier import checkpoint
 
-        checkpoint.save(self._owner(), data)
+        if not self._eager:
+            checkpoint.save(self._owner(), data)
         self.partial_result = data
 
     def _owner(self) -> Run:
@@ -98,5 +103,12 @@ class _ContextProxy:
 task_context: Any = _ContextProxy()
 
 
-def set_context(context: TaskContext | None) -> None:
-    _context.set(context)
+@contextmanager
+def entered(context: TaskContext, run: Run | None = None) -> Iterator[TaskContext]:
+    """Make `context`, and `run` when it is a real one, the current ones of this thread."""
+    tokens = _context.set(context), current_run.set(run)
+    try:
+        yield context
+    finally:
+        _context.reset(tokens[0])
+        current_run.reset(tokens[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, get_args
 
 from relier import dispatch, keys
@@ -57,6 +58,8 @@ def rl_task(
     may cause (default: `RELIER_MAX_RESURRECTIONS`); `durability` is `local`, `replicated` or `fsynced`. Other keywords
     are Celery's own task options. Raises `ValueError` for what cannot work.
     """
+    if callable(queue):
+        raise TypeError(f"Write @rl_task() with brackets above {getattr(queue, '__name__', queue)}.")
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
         limits = Limits(soft_timeout, hard_timeout, on_soft_timeout)
@@ -96,7 +99,7 @@ def _runner(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
             context = _context.get()
             coroutine = function(*args, **kwargs)
-            if context is None:
+            if context is None or context._eager:
                 return _run_eagerly(coroutine)
             return run_coroutine(coroutine, limits, context)
 
@@ -115,8 +118,12 @@ def _runner(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
 def _run_eagerly(coroutine: Any) -> Any:
     """Outside a worker (`.apply()`, eager mode) a body runs on a loop of its own."""
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
-    return asyncio.run(coroutine)
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
 def _check(

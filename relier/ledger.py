@@ -31,6 +31,11 @@ PROBE = ("WAITAOF", 1, 0, 1)
 OnRetry = Callable[[Exception], None]
 
 
+def _patience(error: Exception, window: float, settings: Settings) -> float:
+    """A write that stands and only lacks its confirmation is never waited for without end."""
+    return min(window, settings.push_retry_window) if isinstance(error, DurabilityError) else window
+
+
 class Attempts:
     """How often and how long to repeat a call. One per call, made only once something failed."""
 
@@ -139,7 +144,7 @@ class Ledger:
             except (RedisError, OSError, DurabilityError) as error:
                 if not _may_repeat(error):
                     raise
-                attempts = attempts or Attempts(window)
+                attempts = attempts or Attempts(_patience(error, window, self.settings))
                 time.sleep(attempts.pause(error, on_retry))
                 args = attempts.choose(args, retry_args)
 
@@ -241,7 +246,7 @@ class AsyncLedger:
             except (RedisError, OSError, DurabilityError) as error:
                 if not _may_repeat(error):
                     raise
-                attempts = attempts or Attempts(window)
+                attempts = attempts or Attempts(_patience(error, window, self.settings))
                 await asyncio.sleep(attempts.pause(error, on_retry))
                 args = attempts.choose(args, retry_args)
 

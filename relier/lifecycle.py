@@ -10,17 +10,19 @@ import itertools
 import logging
 import time
 import traceback as tracebacks
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, TimeLimitExceeded
+from kombu.utils.encoding import safe_str
 
 from relier import checkpoint, keys, telemetry
-from relier.context import Run, TaskContext, current_run, set_context
+from relier.context import Run, TaskContext, entered
 from relier.dispatch import CARRIED, build
-from relier.envelope import Envelope, dumps, loads, verify
-from relier.errors import HardTimeoutError
+from relier.envelope import Envelope, checksum, dumps, loads, verify
+from relier.errors import DurabilityError, HardTimeoutError
 from relier.heartbeat import Heartbeat, heartbeat
 from relier.ledger import FOREVER, get_ledger
 from relier.outbox import capture
@@ -88,6 +90,7 @@ def _adopt(task: RelierTask, request: Any) -> None:
     options = {name: value for name in CARRIED if (value := getattr(request, name, None))}
     queue = request.delivery_info.get("routing_key") or task.queue
     push = build(task, request.args, request.kwargs, task_id=request.id, queue=queue, options=options)
+    push = replace(push, signature=checksum(push.task_id, push.name, push.envelope))  # nobody signed it
     tag = request.properties["delivery_tag"]
     if not get_ledger().call("adopt", *push.fields(), tag, *UNACKED, window=FOREVER, on_retry=drain.give_up):
         raise Ignore()
@@ -133,31 +136,19 @@ def _open(task: RelierTask, this: Run, sealed: bytes, signature: str) -> tuple[E
 
 def _body(this: Run, envelope: Envelope, args: Any, kwargs: dict[str, Any], kept: bytes) -> Any:
     task = this.task
-    context = TaskContext(
-        this.task_id,
-        task.name,
-        tuple(args),
-        kwargs,
-        this.request.hostname,
-        this.incarnation,
-        checkpoint.resolve(kept),
-        _run=this,
-    )
-    token = current_run.set(this)
-    set_context(context)
     try:
-        with telemetry.span(this, envelope.trace):
+        partial = checkpoint.resolve(kept)
+        context = TaskContext(
+            this.task_id, task.name, tuple(args), kwargs, this.request.hostname, this.incarnation, partial, _run=this
+        )
+        with entered(context, this), telemetry.span(this, envelope.trace):
             value = task.run(*args, **(kwargs | {"ctx": context} if task.wants_context else kwargs))
     except (Retry, Ignore, Reject) as signal:
         return _divert(this, signal)
     except Exception as error:
         _fail(this, error)
         raise
-    else:
-        return _commit(this, value, "success", kept)
-    finally:
-        current_run.reset(token)
-        set_context(None)
+    return _commit(this, value, "success", kept)
 
 
 def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
@@ -176,9 +167,8 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
         _fail(this, error)
         raise
     milliseconds = round((time.perf_counter() - this.started) * 1000)
-    reply = get_ledger().call(
-        "commit",
-        *this.fence,
+    reply = _durably(
+        this,
         outcome,
         request.hostname,
         milliseconds,
@@ -186,8 +176,6 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
         idempotent,
         task.idempotency_ttl,
         *outbox.fields,
-        window=FOREVER,
-        durability=task.durability or get_settings().durability,
     )
     results.mute(request)
     if reply == b"fenced":
@@ -196,6 +184,16 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
     status = "completed" if outcome == "success" else "idempotency_hit"
     telemetry.outcome(status, task.name, request.hostname, milliseconds / 1000)
     return value
+
+
+def _durably(this: Run, *arguments: Any) -> Any:
+    """The commit script, confirmed as the task asks. Without a confirmation the commit stands all the same."""
+    durability = this.task.durability or get_settings().durability
+    try:
+        return get_ledger().call("commit", *this.fence, *arguments, window=FOREVER, durability=durability)
+    except DurabilityError as error:
+        logger.warning("Task %s is committed, but not confirmed as %s: %s", this.task_id, durability, error)
+        return b"ok"
 
 
 def _report_end(this: Run, reason: str) -> Any:
@@ -226,12 +224,15 @@ def _fail(this: Run, error: Exception, reason: str = "") -> None:
     if request.chord and _still_mine(this):
         results.return_part(task, request, states.FAILURE, error, again=this.attempts > 1)
     with capture() as outbox:
-        results.failed(task, request, error, trace)
+        try:
+            results.failed(task, request, error, trace)
+        except Exception:
+            logger.exception("What should follow the failure of task %s could not be sent", this.task_id)
     reply = get_ledger().call(
         "fail",
         *this.fence,
         reason,
-        str(error),
+        safe_str(error),
         trace,
         request.hostname,
         *results.payload(task, request, error, states.FAILURE, trace),

@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     secret_key_file: Path | None = None
     secret_keys_previous: SecretStr | None = None
     secret_keys_previous_file: Path | None = None
+    accept_unsigned: bool = False
 
     runtime_dir: Path = Path("/tmp/relier")  # noqa: S108  pulse files; each user gets a directory of its own
 

@@ -11,7 +11,7 @@ from celery._state import get_current_worker_task
 
 from relier import dispatch, lifecycle, telemetry
 from relier.bridge import Limits
-from relier.context import current_run
+from relier.context import TaskContext, current_run, entered
 from relier.outbox import current_outbox
 from relier.receipt import TaskReceipt
 
@@ -44,12 +44,18 @@ class RelierTask(celery.Task):  # type: ignore[misc]
         if request.called_directly:
             return self._call_directly(args, kwargs)
         if request.is_eager:
-            return self.run(*args, **kwargs)
+            return self._call_eagerly(request, args, kwargs)
         return lifecycle.run(self, request)
 
     def _call_directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A plain call runs the plain function: a coroutine for `async def`, as its author would expect."""
         return self.body(self, *args, **kwargs) if self.bound else self.body(*args, **kwargs)
+
+    def _call_eagerly(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`.apply()` and eager mode: the body with a context of its own, and no ledger."""
+        node = request.hostname or "eager"
+        with entered(TaskContext(request.id, self.name, args, kwargs, node, 1, _eager=True)) as context:
+            return self.run(*args, **(kwargs | {"ctx": context} if self.wants_context else kwargs))
 
     def push(self, *args: Any, **kwargs: Any) -> TaskReceipt:
         """Put the task into the ledger and return its receipt; when this returns, the task exists.

@@ -27,6 +27,8 @@ PULSE_SECONDS = 5.0
 EVENT_SECONDS = 10.0
 MANY_THREADS = 32
 STALLED_SECONDS = 30.0
+FETCH_SECONDS = 1.2  # longer than kombu's BRPOP
+LAST_SECONDS = 15.0
 
 
 class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -41,9 +43,12 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         _temper(worker)
         self._children: Children | None = None
         self._timer: Any = None
+        self._last: Any = None
+        self._held: set[str] = set()
 
     def start(self, worker: Any) -> None:
         _guardians.append(self)
+        worker.wait_for_soft_shutdown = self.leave_now
         if not type(worker.pool).__module__.endswith("prefork"):
             heartbeat(worker.hostname)  # before its threads race to start it: two would each miss the other's tasks
         threading.Thread(target=Registration(self).run, name="relier-registration", daemon=True).start()
@@ -72,33 +77,50 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _tick(self) -> None:
         self.ticked = time.monotonic()
-        if channel := self._channel():
+        if not drain.draining() and (channel := self._channel()):
             channel.qos.refill_below = 2 * self.worker.concurrency
         if self._children:
             self._children.watch()
 
     def leave(self, patience: float) -> None:
         """Give back what is not claimed at once, and what is not finished after `patience` seconds; then go."""
-        ledger = Ledger(get_settings())
+        ledger, deadline = Ledger(get_settings()), time.monotonic() + patience
         self._give_back(ledger)
-        time.sleep(patience)
-        logger.warning("Drain is over after %g s; handing off what still runs.", patience)
+        time.sleep(min(patience, FETCH_SECONDS))  # a fetch that was under way has brought its message by then
+        self._give_back(ledger)
+        time.sleep(max(0.0, deadline - time.monotonic()))
         holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
         handed = sum(len(ledger.call("handoff", str(holder), "1", window=5.0)) for holder in holders)
+        self._give_back(ledger)
         telemetry.event("drains", type="forced")
-        logger.warning("Handed off %d tasks.", handed)
+        logger.warning("Drain is over after %g s; handed off %d tasks.", patience, handed)
         _unregister(self.worker.hostname)
         sys.stderr.flush()
         os._exit(0)
+
+    def close(self) -> None:
+        """Fetch no more, and note what is held: it must be given back even if it is turned away in the meantime."""
+        if channel := self._channel():
+            channel.qos.refill_below = 0
+            self._last = channel.qos
+            self._held |= set(channel.qos.unclaimed())
+
+    def leave_now(self) -> None:
+        """In place of Celery's cold shutdown, which cancels task by task and cannot do so on solo and threads."""
+        type(self.worker).wait_for_soft_shutdown(self.worker)
+        _leave(how="Cold")
+        threading.Event().wait(LAST_SECONDS)
+        os._exit(1)
 
     def _channel(self) -> Any:
         consumer = getattr(self.worker.consumer, "task_consumer", None)
         return consumer.channel if consumer else None
 
     def _give_back(self, ledger: Ledger) -> None:
-        channel = self._channel()
-        if channel and (ids := channel.qos.unclaimed()):
-            ledger.call("resend", *ids, window=2.0)
+        if self._last:
+            self._held |= set(self._last.unclaimed())
+        if self._held:
+            ledger.call("resend", *self._held, window=2.0)
 
 
 class Registration:
@@ -179,6 +201,8 @@ def _preflight(sender: Any = None, **_: Any) -> None:
 
 def _leave(sender: Any = None, how: str = "Warm", **_: Any) -> None:
     patience = 0.0 if how == "Cold" else get_settings().graceful_shutdown_timeout
+    for guardian in _guardians:
+        guardian.close()
     drain.start()
     for guardian in _guardians:
         threading.Thread(target=guardian.leave, args=(patience,), name="relier-drain", daemon=True).start()
