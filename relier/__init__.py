@@ -72,8 +72,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import late: `rl doctor` and probes must not pay for Celery."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'relier' has no attribute {name!r}")
-    return getattr(import_module(f"relier.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import late: `rl doctor` and probes must not pay for Celery."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'relier' has no attribute {name!r}")
+        return getattr(import_module(f"relier.{_HOMES[name]}"), name)

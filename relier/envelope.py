@@ -2,8 +2,8 @@
 
 With `RELIER_SECRET_KEY` the signature is an HMAC-SHA256 that names its key; without one it is a plain checksum, which
 finds corruption but no forger. With a key, unsigned envelopes and plain Celery messages are refused, unless
-`RELIER_ACCEPT_UNSIGNED` is true while a key is being introduced. Keys in `RELIER_SECRET_KEYS_PREVIOUS` (comma-separated)
-still verify, for rotation.
+`RELIER_ACCEPT_UNSIGNED` is true while a key is being introduced. Keys in `RELIER_SECRET_KEYS_PREVIOUS`, separated by
+commas, still verify, for rotation.
 """
 
 from __future__ import annotations

@@ -72,6 +72,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         "task_default_queue": "default",
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in keys.ALL_QUEUES],
+        "worker_consumer": "relier.tasks.consumer:LedgerConsumer",
         "worker_prefetch_multiplier": 4,
         "worker_enable_prefetch_count_reduction": False,
         "worker_lost_wait": 1.0,
