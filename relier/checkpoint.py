@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relier.envelope import dumps, loads
 from relier.errors import CheckpointTooLargeError, FencedError
-from relier.ledger import FOREVER, get_async_ledger, get_ledger
+from relier.ledger import get_async_ledger, get_ledger
 from relier.settings import get_settings
 
 if TYPE_CHECKING:
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointTooLargeError", "discard", "resolve", "save", "save_async", "sweep"]
 
 
+PATIENCE = 60.0  # seconds that a checkpoint waits for Redis to come back
+
+
 def save(run: Run, data: Any) -> None:
     """Keep `data` with the record of the running task, or raise `FencedError`."""
     stored = _store(run, data)
-    _check(get_ledger().call("checkpoint", *run.fence, stored, window=FOREVER), run)
+    _check(get_ledger().call("checkpoint", *run.fence, stored, window=PATIENCE), run)
 
 
 async def save_async(run: Run, data: Any) -> None:
     """`save` for coroutines."""
     stored = _store(run, data)
-    _check(await get_async_ledger().call("checkpoint", *run.fence, stored, window=FOREVER), run)
+    _check(await get_async_ledger().call("checkpoint", *run.fence, stored, window=PATIENCE), run)
 
 
 def resolve(stored: bytes) -> Any:

@@ -65,7 +65,7 @@ def rl_task(
         limits = Limits(soft_timeout, hard_timeout, on_soft_timeout)
         _check(function, queue, limits, idempotency_ttl, max_resurrections, durability, celery_options)
         options = celery_options | {
-            "queue": queue,
+            "rl_queue": queue,
             "idempotent": idempotent,
             "idempotency_ttl": idempotency_ttl,
             "max_resurrections": max_resurrections,

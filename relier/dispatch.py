@@ -94,7 +94,7 @@ def build(
     return Push(
         task_id,
         task.name,
-        queue or task.queue,
+        queue or task.rl_queue,
         envelope,
         sign(task_id, task.name, envelope),
         _extra_headers(options),

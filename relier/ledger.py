@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from relier.connection import connect, connect_async, is_passing
 from relier.errors import DurabilityError
@@ -29,6 +29,11 @@ PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 BARRIER = ("SET", "rl:barrier", "1")
 PROBE = ("WAITAOF", 1, 0, 1)
 OnRetry = Callable[[Exception], None]
+
+
+def _full(error: Exception) -> bool:
+    """Redis refuses writes because its memory or its disk is full: a worker waits for that to pass."""
+    return isinstance(error, OutOfMemoryError) or (isinstance(error, ResponseError) and "MISCONF" in str(error))
 
 
 def _patience(error: Exception, window: float, settings: Settings) -> float:
@@ -78,7 +83,7 @@ def confirmed(reply: Any) -> bool:
 
 def is_repeat(reply: Any) -> bool:
     """Did the script recognise its own second call, and so write nothing?"""
-    return (reply[0] if isinstance(reply, list) and reply else reply) == b"again"
+    return bool((reply[0] if isinstance(reply, list) and reply else reply) == b"again")
 
 
 def _unconfirmed(wait: tuple[Any, ...]) -> DurabilityError:
@@ -91,7 +96,7 @@ class FsyncUnavailableError(DurabilityError):
     def __init__(self, error: ResponseError) -> None:
         super().__init__(
             "durability='fsynced' needs WAITAOF, which takes Redis 7.2 or newer and appendonly yes; this server "
-            f"refuses it ({str(error).split(',')[0]}). Nothing was written. Use 'replicated' or 'local', or upgrade Redis."
+            f"refuses it ({str(error).split(',')[0]}). Nothing was written. Use 'replicated', 'local' or a newer Redis."
         )
 
 
@@ -142,7 +147,7 @@ class Ledger:
             try:
                 return self._once(script, args, wait)
             except (RedisError, OSError, DurabilityError) as error:
-                if not _may_repeat(error):
+                if not (_may_repeat(error) or (window == FOREVER and _full(error))):
                     raise
                 attempts = attempts or Attempts(_patience(error, window, self.settings))
                 time.sleep(attempts.pause(error, on_retry))
@@ -152,8 +157,7 @@ class Ledger:
         with self._slots:
             connection = self._connection()
             try:
-                if wait and wait[0] == "WAITAOF" and not self._can_fsync:
-                    self._probe(connection)
+                self._prepare(connection, wait)
                 return _exchange(connection, script, args, wait)
             except BaseException as error:
                 if not isinstance(error, ResponseError) or self.settings.redis_use_sentinel:
@@ -163,14 +167,19 @@ class Ledger:
                 self._idle.append(connection)
 
     def _connection(self) -> Any:
-        pool = self.client.connection_pool
         try:
-            connection = self._idle.pop()
+            return self._idle.pop()
         except IndexError:
-            return pool.make_connection()
-        if _is_stale(connection, pool):
+            return self.client.connection_pool.make_connection()
+
+    def _prepare(self, connection: Any, wait: tuple[Any, ...] | None) -> None:
+        """Open it to today's master: by itself, a connection that sends reconnects without asking Sentinel."""
+        if _is_stale(connection, self.client.connection_pool):
             connection.disconnect()
-        return connection
+        if not connection.is_connected:
+            connection.connect()
+        if wait and wait[0] == "WAITAOF" and not self._can_fsync:
+            self._probe(connection)
 
     def _probe(self, connection: Any) -> None:
         """Asked before the first write, so that a push that cannot be kept as it should be does not exist either."""
@@ -244,7 +253,7 @@ class AsyncLedger:
             try:
                 return await self._once(script, args, wait)
             except (RedisError, OSError, DurabilityError) as error:
-                if not _may_repeat(error):
+                if not (_may_repeat(error) or (window == FOREVER and _full(error))):
                     raise
                 attempts = attempts or Attempts(_patience(error, window, self.settings))
                 await asyncio.sleep(attempts.pause(error, on_retry))
@@ -252,10 +261,9 @@ class AsyncLedger:
 
     async def _once(self, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
         async with self._slots:
-            connection = await self._connection()
+            connection = self._idle.pop() if self._idle else self.client.connection_pool.make_connection()
             try:
-                if wait and wait[0] == "WAITAOF" and not self._can_fsync:
-                    await self._probe(connection)
+                await self._prepare(connection, wait)
                 return await _exchange_async(connection, script, args, wait)
             except BaseException as error:
                 if not isinstance(error, ResponseError) or self.settings.redis_use_sentinel:
@@ -264,14 +272,14 @@ class AsyncLedger:
             finally:
                 self._idle.append(connection)
 
-    async def _connection(self) -> Any:
-        pool = self.client.connection_pool
-        if not self._idle:
-            return pool.make_connection()
-        connection = self._idle.pop()
-        if _is_stale(connection, pool):
+    async def _prepare(self, connection: Any, wait: tuple[Any, ...] | None) -> None:
+        """As `Ledger._prepare`."""
+        if _is_stale(connection, self.client.connection_pool):
             await connection.disconnect(nowait=True)
-        return connection
+        if not connection.is_connected:
+            await connection.connect()
+        if wait and wait[0] == "WAITAOF" and not self._can_fsync:
+            await self._probe(connection)
 
     async def _probe(self, connection: Any) -> None:
         """As `Ledger._probe`."""

@@ -88,7 +88,7 @@ def _claim(task: RelierTask, request: Any, pulse: Heartbeat) -> list[Any]:
 def _adopt(task: RelierTask, request: Any) -> None:
     """Give a record to a task that came as a plain Celery message; raises `Ignore` when it is finished already."""
     options = {name: value for name in CARRIED if (value := getattr(request, name, None))}
-    queue = request.delivery_info.get("routing_key") or task.queue
+    queue = request.delivery_info.get("routing_key") or task.rl_queue
     push = build(task, request.args, request.kwargs, task_id=request.id, queue=queue, options=options)
     push = replace(push, signature=checksum(push.task_id, push.name, push.envelope))  # nobody signed it
     tag = request.properties["delivery_tag"]

@@ -9,6 +9,7 @@ local row = redis.call('HMGET', record_key(id), 'state', 'holder', 'incarnation'
 if not owns(row, holder, inc) then
   return redis.call('GET', receipt_key(id)) == receipt and 'again' or 'fenced'
 end
+even_when_full()
 publish_result(ARGV[7], ARGV[8], ARGV[9])
 if outcome == 'success' then
   count('success', ARGV[5])

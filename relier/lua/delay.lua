@@ -10,7 +10,7 @@ if not owns(row, holder, inc) then
   if row[6] == receipt then return 'again' end
   return redis.call('GET', receipt_key(id)) == receipt and 'again' or 'fenced'
 end
-redis.call('SREM', held_key(holder), id)
+redis.call('SREM', held_key(holder), id)  -- first, for a full Redis refuses only a first write
 redis.call('HSET', key, 'envelope', ARGV[5], 'signature', ARGV[6], 'extra', ARGV[7], 'queue', ARGV[11],
   'attempts', tonumber(row[5]) - 1, 'delayed_by', receipt)
 if delay > 0 then

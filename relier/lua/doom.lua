@@ -8,6 +8,7 @@ if row.state ~= 'running' or row.holder ~= holder then
   local done = redis.call('GET', receipt_key(id)) == holder .. ' doomed' or row.doomed == reason
   return done and 'again' or 'fenced'
 end
+even_when_full()
 if has_followers(row.extra) then
   redis.call('SREM', held_key(holder), id)
   doom(id, row.name, row.extra, reason)

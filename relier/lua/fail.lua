@@ -8,6 +8,7 @@ local row = redis.call('HMGET', record_key(id), 'state', 'holder', 'incarnation'
 if not owns(row, holder, inc) then
   return redis.call('GET', receipt_key(id)) == receipt and 'again' or 'fenced'
 end
+even_when_full()
 quarantine(id, load_record(id), ARGV[4], ARGV[5], ARGV[6])
 publish_result(ARGV[8], ARGV[9], ARGV[10])
 count('failed', ARGV[7])

@@ -1,6 +1,7 @@
 -- handoff: a holder gives back what it cannot finish. No death, so nothing counts against the cap.
 -- ARGV 1 holder  2 '1' to close the holder for good  3... task ids (none: everything it holds)
 -- Reply the ids that are back in line
+even_when_full()
 local holder = ARGV[1]
 local ids = #ARGV > 2 and {unpack(ARGV, 3)} or redis.call('SMEMBERS', held_key(holder))
 if ARGV[2] == '1' then

@@ -6,7 +6,7 @@ local entry = redis.call('HGET', DLQ, id)
 if not entry then return redis.call('EXISTS', record_key(id)) == 1 and 'again' or 'unknown' end
 local row = cjson.decode(entry)
 redis.call('HSET', record_key(id), 'state', 'queued', 'name', row.name, 'queue', row.queue, 'lane', row.queue,
-  'envelope', row.envelope, 'signature', row.signature, 'extra', row.extra,
+  'envelope', row.envelope or '', 'signature', row.signature or '', 'extra', row.extra,
   'incarnation', row.incarnation, 'attempts', row.attempts)
 for _, field in ipairs({'idem', 'cap', 'checkpoint'}) do
   if row[field] ~= '' then redis.call('HSET', record_key(id), field, row[field]) end

@@ -2,6 +2,7 @@
 -- ARGV 1 holder  2 how many at most  3 default resurrection cap  4 deepest `re-queue` that may still be filled
 -- ARGV 5 '1' when the death is proven (otherwise its deadline decides)  6 result TTL in s
 -- Reply {'alive'|'taken'|'backpressure'|'done'|'more', id, name, 'requeued'|'quarantined'|'doomed', deaths, ...}
+even_when_full()
 local holder, proven = ARGV[1], ARGV[5] == '1'
 local deadline = redis.call('ZSCORE', INDEX, holder)
 if proven then redis.call('SET', 'rl:dead:' .. holder, '1', 'EX', 3600) end

@@ -2,6 +2,7 @@
 -- Nobody could beat while Redis was away, so after a gap in the scans every holder gets one whole TTL to speak up.
 -- ARGV 1 TTL in ms  2 longest gap between scans that is no outage, in ms  3 '1' when the caller saw an outage itself
 -- Reply {'grace', ms} or {'scan', holder...}
+even_when_full()
 local now = now_ms()
 local last = redis.call('GET', 'rl:pulse')
 redis.call('SET', 'rl:pulse', now)

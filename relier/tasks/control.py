@@ -30,14 +30,16 @@ def drain(state: Any, **_: Any) -> dict[str, str]:
 @control_command(name="relier_stop")  # type: ignore[untyped-decorator]
 def stop(state: Any, task_id: str, pid: int, spare: bool, **_: Any) -> dict[str, str]:
     """Stop a task that the ledger no longer knows: end its child, or cancel its coroutine."""
-    request, pool = worker_state.requests.get(task_id), state.consumer.pool
-    if request is None or request.worker_pid not in (None, pid):
-        return {"ok": "It has left its worker already."}
     if pid == os.getpid():
         return {"ok": _stop_here(task_id)}
-    if spare:
-        return {"ok": "Its process has gone on to another task."}
-    request.terminate(pool, signal="KILL")
+    pool = state.consumer.pool
+    if spare or pid not in {child.pid for child in pool._pool._pool}:
+        return {"ok": "It has left its process already."}
+    request = worker_state.requests.get(task_id)
+    if request is not None and request.worker_pid == pid:
+        request.terminate(pool, signal="KILL")
+    else:
+        pool.terminate_job(pid, signal.SIGKILL)
     return {"ok": f"Its process {pid} was ended."}
 
 

@@ -24,7 +24,7 @@ class RelierTask(celery.Task):  # type: ignore[misc]
     acks_late = True
     reject_on_worker_lost = False
 
-    queue: str = "default"
+    rl_queue: str = "default"  # not `queue`, which Celery deprecates as a task's attribute
     idempotent: bool = False
     idempotency_ttl: int = 3600
     max_resurrections: int | None = None
@@ -71,7 +71,7 @@ class RelierTask(celery.Task):  # type: ignore[misc]
         if self._eager():
             return self.apply(args, kwargs)  # type: ignore[no-any-return]
         self._check(args, kwargs)
-        with telemetry.produce(self.name, self.queue):
+        with telemetry.produce(self.name, self.rl_queue):
             push = dispatch.build(self, args, kwargs)
             dispatch.send(push, self.durability, admit=True)
         return self.AsyncResult(push.task_id)  # type: ignore[no-any-return]
@@ -81,7 +81,7 @@ class RelierTask(celery.Task):  # type: ignore[misc]
         if self._eager():
             return await asyncio.to_thread(self.apply, args, kwargs)
         self._check(args, kwargs)
-        with telemetry.produce(self.name, self.queue):
+        with telemetry.produce(self.name, self.rl_queue):
             push = dispatch.build(self, args, kwargs)
             await dispatch.send_async(push, self.durability, admit=True)
         return self.AsyncResult(push.task_id)  # type: ignore[no-any-return]

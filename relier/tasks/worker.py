@@ -20,6 +20,7 @@ from relier.ledger import Ledger
 from relier.pulse import pulse_file
 from relier.settings import get_settings
 from relier.tasks import drain
+from relier.tasks.broker import BRPOP_SECONDS
 from relier.tasks.children import Children
 
 logger = logging.getLogger("relier")
@@ -27,7 +28,7 @@ PULSE_SECONDS = 5.0
 EVENT_SECONDS = 10.0
 MANY_THREADS = 32
 STALLED_SECONDS = 30.0
-FETCH_SECONDS = 1.2  # longer than kombu's BRPOP
+FETCH_SECONDS = BRPOP_SECONDS + 0.2
 LAST_SECONDS = 15.0
 
 
@@ -90,20 +91,13 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._give_back(ledger)
         time.sleep(max(0.0, deadline - time.monotonic()))
         holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
-        handed = sum(len(ledger.call("handoff", str(holder), "1", window=5.0)) for holder in holders)
         self._give_back(ledger)
+        handed = sum(len(_try(ledger, "handoff", str(holder), "1")) for holder in holders)
         telemetry.event("drains", type="forced")
-        logger.warning("Drain is over after %g s; handed off %d tasks.", patience, handed)
+        logger.warning("The drain is over after %g s; %d tasks that still ran were handed off.", patience, handed)
         _unregister(self.worker.hostname)
         sys.stderr.flush()
         os._exit(0)
-
-    def close(self) -> None:
-        """Fetch no more, and note what is held: it must be given back even if it is turned away in the meantime."""
-        if channel := self._channel():
-            channel.qos.refill_below = 0
-            self._last = channel.qos
-            self._held |= set(channel.qos.unclaimed())
 
     def leave_now(self) -> None:
         """In place of Celery's cold shutdown, which cancels task by task and cannot do so on solo and threads."""
@@ -111,6 +105,13 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         _leave(how="Cold")
         threading.Event().wait(LAST_SECONDS)
         os._exit(1)
+
+    def stop_fetching(self) -> None:
+        """Note what is held, too: it must be given back even if it is turned away and acknowledged in the meantime."""
+        if channel := self._channel():
+            channel.qos.refill_below = 0
+            self._last = channel.qos
+            self._held |= set(channel.qos.unclaimed())
 
     def _channel(self) -> Any:
         consumer = getattr(self.worker.consumer, "task_consumer", None)
@@ -120,7 +121,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         if self._last:
             self._held |= set(self._last.unclaimed())
         if self._held:
-            ledger.call("resend", *self._held, window=2.0)
+            _try(ledger, "resend", *self._held)
 
 
 class Registration:
@@ -183,6 +184,15 @@ def _temper(worker: Any) -> None:
 _guardians: list[Guardian] = []
 
 
+def _try(ledger: Ledger, script: str, *args: str) -> Any:
+    """While leaving, a Redis that is away only means that Phoenix finds the tasks instead."""
+    try:
+        return ledger.call(script, *args, window=2.0)
+    except (RedisError, OSError) as error:
+        logger.warning("Could not hand everything over (%s); Phoenix brings the rest back.", error)
+        return ()
+
+
 def _unregister(node: str) -> None:
     pulse_file(node).unlink(missing_ok=True)
     try:
@@ -202,14 +212,16 @@ def _preflight(sender: Any = None, **_: Any) -> None:
 def _leave(sender: Any = None, how: str = "Warm", **_: Any) -> None:
     patience = 0.0 if how == "Cold" else get_settings().graceful_shutdown_timeout
     for guardian in _guardians:
-        guardian.close()
+        guardian.stop_fetching()
     drain.start()
     for guardian in _guardians:
         threading.Thread(target=guardian.leave, args=(patience,), name="relier-drain", daemon=True).start()
 
 
 def install(app: Any) -> None:
-    """Add Relier's steps to the workers of an app."""
+    """Add Relier's steps and control commands to the workers of an app."""
+    from relier.tasks import control  # noqa: F401
+
     app.steps["worker"].add(Guardian)
     signals.worker_init.connect(_preflight, dispatch_uid="relier.preflight")
     signals.worker_shutting_down.connect(_leave, dispatch_uid="relier.drain")
