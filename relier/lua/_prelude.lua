@@ -36,10 +36,11 @@ local function enqueue(id, name, queue, extra)
   redis.call('LPUSH', queue, claim_check(id, name, queue, extra, seq))
 end
 
--- A new record from {id, name, queue, envelope, signature, extra, idem, cap, delay_ms}; false when it is known already.
+local function known(id) return redis.call('EXISTS', record_key(id), receipt_key(id)) > 0 end
+
+-- A new record from {id, name, queue, envelope, signature, extra, idem, cap, delay_ms}.
 local function create(task)
   local key = record_key(task[1])
-  if redis.call('EXISTS', key, receipt_key(task[1])) > 0 then return false end
   local delay = tonumber(task[9])
   redis.call('HSET', key, 'state', delay > 0 and 'delayed' or 'queued', 'name', task[2], 'queue', task[3],
     'lane', task[3], 'envelope', task[4], 'signature', task[5], 'extra', task[6])
@@ -50,7 +51,6 @@ local function create(task)
   else
     enqueue(task[1], task[2], task[3], task[6])
   end
-  return true
 end
 
 -- Moves a record from wherever it is back into line on `queue`.
@@ -124,7 +124,7 @@ local function deliver(argv, from)
   local i = from
   while i <= #argv do
     if argv[i] == 'task' then
-      create({unpack(argv, i + 1, i + 9)})
+      if not known(argv[i + 1]) then create({unpack(argv, i + 1, i + 9)}) end
       i = i + 10
     else
       redis.call('LPUSH', argv[i + 1], argv[i + 2])

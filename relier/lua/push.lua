@@ -30,14 +30,16 @@ local function admit(limit, window, width)
     redis.call('HSET', ADMISSION, 'total', total, 'oldest', next_out)
     return false, (next_out + 1) * width + window - now
   end
-  redis.call('HINCRBY', ADMISSION, current, 1)
-  redis.call('HSET', ADMISSION, 'total', total + 1, 'oldest', oldest, 'newest', math.max(current, newest), 'shape', shape)
-  redis.call('PEXPIRE', ADMISSION, window * 2)
+  if redis.call('HINCRBY', ADMISSION, current, 1) == 1 then
+    redis.call('HSET', ADMISSION, 'oldest', oldest, 'newest', math.max(current, newest), 'shape', shape)
+    redis.call('PEXPIRE', ADMISSION, window * 2)
+  end
+  redis.call('HSET', ADMISSION, 'total', total + 1)
   return true, 0
 end
 
 local id = ARGV[1]
-if redis.call('EXISTS', record_key(id), receipt_key(id)) > 0 then return {'again', 0, ''} end
+if known(id) then return {'again', 0, ''} end
 local failure = ''
 if tonumber(ARGV[10]) > 0 then
   local ran, admitted, wait = pcall(admit, tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]))
