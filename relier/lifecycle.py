@@ -109,7 +109,7 @@ def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbe
         key.decode(),
     )
     try:
-        envelope, args, kwargs = _open(task, this, sealed, signature.decode())
+        envelope, args, kwargs = _open(task, this, sealed or b"", (signature or b"").decode(errors="replace"))
     except Exception as error:
         _fail(this, error)
         raise
@@ -122,13 +122,14 @@ def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbe
 
 def _open(task: RelierTask, this: Run, sealed: bytes, signature: str) -> tuple[Envelope, Any, dict[str, Any]]:
     """The verified and migrated arguments; Celery's options go back onto the request."""
+    request = this.request
+    request.ignore_result = task.ignore_result  # the claim check said True, to keep Celery from storing anything itself
     with telemetry.phase("schema", task.name):
         verify(this.task_id, task.name, sealed, signature)
         envelope = Envelope.decode(sealed)
         args, kwargs = SchemaRegistry.migrate(task.name, envelope.version, envelope.args, envelope.kwargs)
     this.enqueued_at = envelope.enqueued_at
-    request = this.request
-    request.args, request.kwargs, request.ignore_result = args, kwargs, task.ignore_result
+    request.args, request.kwargs = args, kwargs
     for name, value in envelope.options.items():
         setattr(request, name, value)
     return envelope, args, kwargs

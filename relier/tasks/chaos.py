@@ -12,7 +12,7 @@ async def chaos_noop() -> None:
     """Does nothing: what is left is Relier's own cost."""
 
 
-@rl_task(name="relier.chaos.sleep", hard_timeout=110)
+@rl_task(name="relier.chaos.sleep")
 async def chaos_sleep(seconds: float) -> float:
     """Sleeps, so that there is something to kill."""
     await asyncio.sleep(seconds)
