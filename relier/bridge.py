@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -18,8 +17,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from relier import telemetry
 from relier.context import TaskContext
 from relier.errors import HardTimeoutError
+from relier.forks import after_fork
 
 logger = logging.getLogger("relier")
 BRIDGE_LIMIT = 300.0
@@ -48,7 +49,7 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-os.register_at_fork(after_in_child=_loop.cache_clear)
+after_fork(_loop.cache_clear)
 
 
 class _Call:
@@ -122,6 +123,7 @@ async def _bounded(coroutine: Coroutine[Any, Any, Any], limits: Limits, context:
 
 async def _soft(after: float, hook: SoftHook, context: TaskContext) -> None:
     await asyncio.sleep(after)
+    telemetry.event("timeouts", type="soft")
     try:
         await hook(context)
     except Exception:

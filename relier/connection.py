@@ -56,6 +56,18 @@ def _tls(settings: Settings) -> dict[str, Any]:
     return {"ssl": True, "ssl_ca_certs": str(settings.redis_tls_ca_file or "") or None}
 
 
+def encrypted(settings: Settings) -> str:
+    """The Redis URL, with TLS when the settings ask for it."""
+    url = settings.redis_url
+    return url.replace("redis://", "rediss://", 1) if settings.redis_tls and url.startswith("redis://") else url
+
+
+def _authority(settings: Settings) -> dict[str, Any]:
+    """Whose certificates a `rediss://` connection accepts."""
+    ca_file = settings.redis_tls_ca_file
+    return {"ssl_ca_certs": str(ca_file)} if ca_file and encrypted(settings).startswith("rediss://") else {}
+
+
 def sentinel_credentials(settings: Settings) -> dict[str, Any]:
     """How to talk to the Sentinels themselves. One that is away is not asked again: the next one is."""
     options: dict[str, Any] = {
@@ -76,7 +88,7 @@ def connect(settings: Settings, *, max_connections: int | None = None) -> redis.
     if max_connections:
         options["max_connections"] = max_connections
     if not settings.redis_use_sentinel:
-        return redis.Redis.from_url(settings.redis_url, **options)
+        return redis.Redis.from_url(encrypted(settings), **options, **_authority(settings))
     from redis.sentinel import Sentinel
 
     sentinel = Sentinel(settings.redis_sentinel_nodes, sentinel_kwargs=sentinel_credentials(settings), **_tls(settings))
@@ -93,7 +105,7 @@ def connect_async(settings: Settings, *, max_connections: int | None = None) -> 
     if max_connections:
         options["max_connections"] = max_connections
     if not settings.redis_use_sentinel:
-        return aioredis.Redis.from_url(settings.redis_url, **options)
+        return aioredis.Redis.from_url(encrypted(settings), **options, **_authority(settings))
     from redis.asyncio.sentinel import Sentinel
 
     credentials = sentinel_credentials(settings) | {"retry": AsyncRetry(NoBackoff(), 0)}

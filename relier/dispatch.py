@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relier import keys, telemetry
 from relier.envelope import Envelope, idempotency_key, sign
-from relier.errors import AdmissionRejectedError
+from relier.errors import AdmissionRejectedError, DurabilityError
 from relier.ledger import get_async_ledger, get_ledger
 from relier.schema import SchemaRegistry
 from relier.settings import Settings, get_settings
@@ -147,6 +147,8 @@ class _Warned:
         self._silent = False
 
     def __call__(self, error: Exception) -> None:
+        if isinstance(error, DurabilityError):
+            return  # the window was asked; only a replica or the disk keeps us waiting
         if not self._silent:
             _fail_open(error)
         self._silent = True

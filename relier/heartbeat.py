@@ -7,7 +7,6 @@ roll a commit back; without this check the task would stay "running" in a health
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from relier import keys
+from relier.forks import after_fork
 from relier.holder import Holder
 from relier.ledger import Ledger
 from relier.settings import get_settings
@@ -77,4 +77,4 @@ def heartbeat(node: str) -> Heartbeat:
     return Heartbeat(node)
 
 
-os.register_at_fork(after_in_child=heartbeat.cache_clear)
+after_fork(heartbeat.cache_clear)

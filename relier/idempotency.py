@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from relier.context import current_run
 from relier.envelope import dumps, loads
@@ -14,7 +17,7 @@ from relier.ledger import FOREVER, get_async_ledger, get_ledger
 from relier.settings import get_settings
 
 __all__ = ["IdempotencyInFlightError", "idempotency_lock"]
-PENDING = object()
+logger = logging.getLogger("relier")
 
 
 class idempotency_lock:
@@ -27,6 +30,8 @@ class idempotency_lock:
     """
 
     def __init__(self, key: str, ttl: int | None = None) -> None:
+        if ttl is not None and ttl <= 0:
+            raise ValueError(f"ttl is {ttl}; give the seconds (> 0) that a committed result stays known.")
         self.key = key
         self.ttl = ttl or get_settings().idempotency_default_ttl
         self.already_executed = False
@@ -34,12 +39,12 @@ class idempotency_lock:
         run = current_run.get()
         self._owner = run.task_id if run else f"lock-{uuid.uuid4()}"
         self._lease_ms = 0 if run else get_settings().idempotency_inflight_ttl * 1000
-        self._result: Any = PENDING
+        self._result = "null"
         self._left = threading.Event()
 
     def set_result(self, value: Any) -> None:
-        """Stage the value that a clean exit commits."""
-        self._result = value
+        """Stage the value that a clean exit commits. Raises `TypeError` when it is no JSON."""
+        self._result = dumps(value)
 
     def commit(self, value: Any) -> None:
         """Another name for `set_result`."""
@@ -57,13 +62,15 @@ class idempotency_lock:
 
     def _renew(self) -> None:
         while not self._left.wait(self._lease_ms / 3000):
-            get_ledger().call("unlock", self.key, self._owner, "renew", "", self._lease_ms)
+            try:
+                get_ledger().call("unlock", self.key, self._owner, "renew", "", self._lease_ms)
+            except (RedisError, OSError) as error:
+                logger.warning("The lock '%s' was not renewed: %s", self.key, error)
 
     def _ending(self, failed: bool) -> tuple[Any, ...]:
         if failed:
             return (self.key, self._owner, "release", "", 0)
-        value = None if self._result is PENDING else self._result
-        return (self.key, self._owner, "commit", dumps(value), self.ttl)
+        return (self.key, self._owner, "commit", self._result, self.ttl)
 
     def _ended(self, reply: bytes, failed: bool) -> None:
         if reply == b"lost" and not failed:

@@ -6,7 +6,6 @@ A call is repeated while Redis is away or changes its master, up to a window in 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import weakref
@@ -19,6 +18,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, Respon
 
 from relier.connection import connect, connect_async, is_passing
 from relier.errors import DurabilityError
+from relier.forks import after_fork
 from relier.scripts import Script, load
 from relier.settings import Settings, get_settings
 
@@ -33,7 +33,9 @@ OnRetry = Callable[[Exception], None]
 
 def _full(error: Exception) -> bool:
     """Redis refuses writes because its memory or its disk is full: a worker waits for that to pass."""
-    return isinstance(error, OutOfMemoryError) or (isinstance(error, ResponseError) and "MISCONF" in str(error))
+    if isinstance(error, OutOfMemoryError):
+        return True
+    return isinstance(error, ResponseError) and any(word in str(error) for word in ("OOM", "MISCONF"))
 
 
 def _patience(error: Exception, window: float, settings: Settings) -> float:
@@ -74,11 +76,10 @@ def wait_command(durability: str, settings: Settings) -> tuple[Any, ...] | None:
     return None
 
 
-def confirmed(reply: Any) -> bool:
-    """Did WAIT or WAITAOF count what was asked for?"""
-    if isinstance(reply, list):
-        return int(reply[0]) >= 1
-    return int(reply) >= 1
+def confirmed(reply: Any, wait: tuple[Any, ...]) -> bool:
+    """Did WAIT or WAITAOF count as many servers as it was asked for?"""
+    counts = reply if isinstance(reply, list) else [reply]
+    return all(int(count) >= asked for count, asked in zip(counts, wait[1:], strict=False))
 
 
 def is_repeat(reply: Any) -> bool:
@@ -125,6 +126,7 @@ class Ledger:
         self.client: Any = connect(settings)
         self._slots = threading.BoundedSemaphore(_share(settings))
         self._idle: deque[Any] = deque()
+        self._can_fsync = False
 
     def call(
         self,
@@ -209,7 +211,7 @@ def _exchange_and_wait(connection: Any, command: tuple[Any, ...], wait: tuple[An
     reply, seen = _both(connection, command, wait)
     if is_repeat(reply):
         _, seen = _both(connection, BARRIER, wait)
-    if not confirmed(seen):
+    if not confirmed(seen, wait):
         raise _unconfirmed(wait)
     return reply
 
@@ -236,6 +238,7 @@ class AsyncLedger:
         self.client = connect_async(settings)
         self._slots = asyncio.Semaphore(_share(settings))
         self._idle: list[Any] = []
+        self._can_fsync = False
 
     async def call(
         self,
@@ -304,7 +307,7 @@ async def _send_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any
     reply, seen = await _both_async(connection, command, wait)
     if wait and is_repeat(reply):
         _, seen = await _both_async(connection, BARRIER, wait)
-    if wait and not confirmed(seen):
+    if wait and not confirmed(seen, wait):
         raise _unconfirmed(wait)
     return reply
 
@@ -347,4 +350,4 @@ def forget() -> None:
     _per_loop.clear()
 
 
-os.register_at_fork(after_in_child=forget)
+after_fork(forget)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.exceptions import Ignore, Reject, Retry, TaskRevokedError, TimeLimitExceeded
-from kombu.utils.encoding import safe_str
+from kombu.utils.encoding import safe_repr
 
 from relier import checkpoint, keys, telemetry
 from relier.context import Run, TaskContext, entered
@@ -233,7 +233,7 @@ def _fail(this: Run, error: Exception, reason: str = "") -> None:
         "fail",
         *this.fence,
         reason,
-        safe_str(error),
+        _told(error),
         trace,
         request.hostname,
         *results.payload(task, request, error, states.FAILURE, trace),
@@ -247,6 +247,14 @@ def _fail(this: Run, error: Exception, reason: str = "") -> None:
         telemetry.event("timeouts", type="hard")
     telemetry.event("dlq", reason=reason)
     telemetry.outcome("failed", task.name, request.hostname, time.perf_counter() - this.started, reason)
+
+
+def _told(error: Exception) -> str:
+    """What an exception says of itself, even if its own `__str__` fails."""
+    try:
+        return str(error)
+    except Exception:
+        return str(safe_repr(error))
 
 
 def _divert(this: Run, signal: Exception) -> Any:

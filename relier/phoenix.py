@@ -5,6 +5,7 @@ Any number may run at once, because every step is one atomic script; one is enou
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -27,6 +28,7 @@ RECLAIM_WINDOW = 5.0
 LEASE_TTL = 30.0
 LONGEST_GRACE = 60.0
 SWEEP_INTERVAL = 600.0
+FORGET_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,17 @@ class Resurrector:
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_INTERVAL
             checkpoint.sweep()
+            self._forget_nodes()
         return revived
+
+    def _forget_nodes(self) -> None:
+        """Drop workers that have not reported for a day, with their counters: pod names never come back."""
+        client, oldest = self.ledger.client, time.time() - FORGET_SECONDS
+        for name, entry in client.hgetall(keys.WORKERS).items():
+            if json.loads(entry).get("seen", 0) < oldest:
+                node = name.decode()
+                client.hdel(keys.WORKERS, node)
+                client.delete(*(f"{keys.WORKER_METRIC}{node}:{outcome}" for outcome in ("success", "failed")))
 
     def _mark_outage(self, error: Exception) -> None:
         if not self._outage:

@@ -24,18 +24,15 @@ def check(settings: Settings) -> None:
 def findings(settings: Settings) -> Iterator[str]:
     """Every reason to refuse, each one sentence that says what to do."""
     quick = settings.model_copy(update={"redis_socket_timeout": 2.0, "redis_connect_timeout": 2.0})
-    client = connect(quick)
-    try:
-        info = client.info()
-    except AuthenticationError as error:
-        yield _unreachable(settings, f"it refuses the credentials ({error}); set RELIER_REDIS_PASSWORD")
-        return
-    except (RedisError, OSError) as error:
-        yield _unreachable(settings, _reason(settings, error))
-        return
-    finally:
-        client.close()
-    yield from _unfit(settings, info)
+    with connect(quick) as client:
+        try:
+            info = client.info()
+        except AuthenticationError as error:
+            yield _unreachable(settings, f"it refuses the credentials ({error}); set RELIER_REDIS_PASSWORD")
+        except (RedisError, OSError) as error:
+            yield _unreachable(settings, _reason(settings, error))
+        else:
+            yield from _unfit(settings, client, info)
 
 
 def _unreachable(settings: Settings, reason: str) -> str:
@@ -50,7 +47,7 @@ def _reason(settings: Settings, error: Exception) -> str:
             f"no Sentinel knows a healthy master named '{settings.redis_sentinel_master_name}'; check "
             "RELIER_REDIS_SENTINEL_MASTER_NAME, RELIER_REDIS_SENTINEL_NODES and RELIER_REDIS_SENTINEL_PASSWORD"
         )
-    return f"{type(error).__name__}: {error}; start Redis or fix RELIER_REDIS_URL"
+    return f"{type(error).__name__}: {str(error).rstrip('.')}; start Redis or fix RELIER_REDIS_URL"
 
 
 def version_of(info: dict[str, Any]) -> tuple[int, int]:
@@ -59,7 +56,7 @@ def version_of(info: dict[str, Any]) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
+def _unfit(settings: Settings, client: Any, info: dict[str, Any]) -> Iterator[str]:
     version = version_of(info)
     if version < OLDEST:
         yield f"Relier requires Redis 6.2 or newer, but got {version[0]}.{version[1]}. Refusing to start."
@@ -69,7 +66,7 @@ def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
             f"Relier requires Redis maxmemory-policy='noeviction', but got '{policy}'. "
             "Set it with CONFIG SET maxmemory-policy noeviction (and in redis.conf). Refusing to start."
         )
-    if not _persistent(info):
+    if not _persistent(client, info):
         yield (
             "Relier requires Redis persistence, but this server has neither AOF nor RDB snapshots. "
             "Set appendonly yes (scripts/redis/redis.conf does). Refusing to start."
@@ -81,8 +78,11 @@ def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _persistent(info: dict[str, Any]) -> bool:
-    """AOF is on, or snapshots are taken: a server that never saves reports changes and no finished save."""
+def _persistent(client: Any, info: dict[str, Any]) -> bool:
+    """AOF is on, or snapshots are taken. Who may not ask for `save` is judged by the snapshots that INFO reports."""
     if info.get("aof_enabled"):
         return True
-    return bool(info.get("rdb_saves")) and info.get("rdb_last_bgsave_status") == "ok"
+    try:
+        return bool(client.config_get("save").get("save"))
+    except (RedisError, OSError):
+        return bool(info.get("rdb_saves"))

@@ -12,7 +12,8 @@ FRESH_SECONDS = 15.0
 
 
 def pulse_dir() -> Path:
-    return Path(f"{get_settings().runtime_dir}-{os.getuid()}")
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(f"{get_settings().runtime_dir}-{user}")
 
 
 def pulse_file(node: str) -> Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
+from pydantic import ValidationError
 
 from relier import keys
-from relier.connection import sentinel_credentials
+from relier.connection import encrypted, sentinel_credentials
 from relier.settings import Settings, get_settings
 
 HEALTH_CHECK = 5
@@ -30,7 +33,7 @@ def with_credentials(url: str, settings: Settings) -> str:
 def broker_url(settings: Settings) -> str:
     """Where kombu connects to."""
     if not settings.redis_use_sentinel:
-        return with_credentials(settings.redis_url, settings)
+        return with_credentials(encrypted(settings), settings)
     nodes = (f"sentinel://{host}:{port}/0" for host, port in settings.redis_sentinel_nodes)
     return ";".join(with_credentials(node, settings) for node in nodes)
 
@@ -85,11 +88,23 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     return config
 
 
+def _settings() -> Settings:
+    """The settings; `celery -A` answers an invalid one with a sentence, a program gets the exception."""
+    try:
+        return get_settings()
+    except ValidationError as error:
+        if "celery" not in Path(sys.argv[0]).parts[-2:]:
+            raise
+        from relier.cli.errors import invalid_settings
+
+        sys.exit(" ".join(invalid_settings(error)))
+
+
 def configure(app: Celery, settings: Settings | None = None) -> Celery:
     """Give an app of your own what Relier needs: its transport, its queues and its worker steps."""
     from relier.tasks import worker
 
-    app.conf.update(celery_config(settings or get_settings()))
+    app.conf.update(celery_config(settings or _settings()))
     worker.install(app)
     return app
 

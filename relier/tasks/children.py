@@ -30,6 +30,8 @@ class Children:
 
     def watch(self) -> None:
         """Begin to watch the children that are new."""
+        if not hasattr(os, "pidfd_open"):
+            return  # not Linux: the pool's own notices and the heartbeat must do
         for process in list(self._pool._pool):
             if process.pid is not None and process.pid not in self._watched:
                 self._add(process.pid)

@@ -6,7 +6,6 @@ The calls run on a thread of their own: the parent's event loop must not wait wh
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from relier import phoenix
+from relier.forks import after_fork
 from relier.holder import Holder
 from relier.ledger import FOREVER, Ledger
 from relier.settings import get_settings
@@ -29,7 +29,7 @@ def _jobs() -> queue.SimpleQueue[Job]:
     return jobs
 
 
-os.register_at_fork(after_in_child=_jobs.cache_clear)
+after_fork(_jobs.cache_clear)
 
 
 def _work(jobs: queue.SimpleQueue[Job]) -> None:

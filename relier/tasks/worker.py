@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 from celery import bootsteps, signals
@@ -91,6 +93,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._give_back(ledger)
         time.sleep(max(0.0, deadline - time.monotonic()))
         holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
+        self._hang_up()
         self._give_back(ledger)
         handed = sum(len(_try(ledger, "handoff", str(holder), "1")) for holder in holders)
         telemetry.event("drains", type="forced")
@@ -107,21 +110,39 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         os._exit(1)
 
     def stop_fetching(self) -> None:
-        """Note what is held, too: it must be given back even if it is turned away and acknowledged in the meantime."""
-        if channel := self._channel():
-            channel.qos.refill_below = 0
+        """Note what is held and what still comes: given back even if it is turned away and acknowledged meanwhile."""
+        if (channel := self._channel()) and self._last is None:
             self._last = channel.qos
-            self._held |= set(channel.qos.unclaimed())
+            self._last.refill_below = 0
+            self._held |= set(self._last.unclaimed())
+            self._last.append = self._noting(self._last.append)
+
+    def _noting(self, append: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+        def note_and_append(message: Any, delivery_tag: str) -> None:
+            self._held.add(message.headers.get("id", ""))
+            append(message, delivery_tag)
+
+        return note_and_append
+
+    def close(self, worker: Any) -> None:
+        """The event loop is over. A fetch that it left under way may have taken messages from Redis: read them."""
+        if self._last and self._last.channel._in_poll:
+            try:
+                self._last.channel._brpop_read()
+            except (Empty, RedisError, OSError) as error:
+                logger.debug("Nothing came with the last fetch: %r", error)
 
     def _channel(self) -> Any:
         consumer = getattr(self.worker.consumer, "task_consumer", None)
         return consumer.channel if consumer else None
 
+    def _hang_up(self) -> None:
+        """A fetch that still waits would be the first to get what is handed off, and nobody would read it."""
+        if self._last and (connection := self._last.channel._in_poll):
+            connection.disconnect()
+
     def _give_back(self, ledger: Ledger) -> None:
-        if self._last:
-            self._held |= set(self._last.unclaimed())
-        if self._held:
-            _try(ledger, "resend", *self._held)
+        _try(ledger, "resend", *self._held)
 
 
 class Registration:
