@@ -17,7 +17,7 @@ from bench import table
 from bench.contestant import EARLY, LATE, OURS, UPSTREAM, contestants
 from bench.effort import FULL, QUICK
 from bench.errors import BenchError
-from bench.rows import ROWS
+from bench.rows import ROWS, rows_of
 from bench.run import Report, run
 from bench.upstream import finder, require
 
@@ -89,7 +89,8 @@ def _main(options: argparse.Namespace) -> int:
     if options.json and not options.json.absolute().parent.is_dir():
         raise BenchError(f"--json {options.json}: there is no directory {options.json.absolute().parent}.")
     require(sys.executable, "celery", "5.7")
-    everyone = contestants(finder(options.upstream_python), frozenset(options.skip))
+    needed = frozenset().union(*(row.contestants for row in rows_of(wanted))) - set(options.skip)
+    everyone = contestants(finder(options.upstream_python), needed)
     console = table.console()
     report = run(everyone, QUICK if options.quick else FULL, wanted, lambda line: print(line, file=sys.stderr))
     table.render(report.results, console)

@@ -12,10 +12,11 @@ from harness.process import QUEUES, REPO, clean_env
 
 EARLY, LATE, UPSTREAM, OURS = "early", "late", "upstream", "relier"
 SECRET = "benchmark-only-signing-key"  # noqa: S105  signs throw-away tasks on a throw-away Redis
+OUR_MODULE = "bench.contestants.ours"
 NO_LIMIT = "1000000000"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contestant:
     """One library under one setting. `database` keeps it apart from the others on the same Redis."""
 
@@ -36,7 +37,7 @@ class Contestant:
 
     def env(self, port: int, home: Path) -> dict[str, str]:
         """A clean environment in which `bench` is importable and, but for ours, this repository is not."""
-        path = [str(home), *([str(REPO)] if self.name == OURS else [])]
+        path = [str(home), *([str(REPO)] if self.module == OUR_MODULE else [])]
         common = {
             "PYTHONPATH": os.pathsep.join(path),
             "BENCH_REDIS_URL": self.url(port),
@@ -87,10 +88,10 @@ def _upstream(python: str) -> Contestant:
 
 
 def _ours() -> Contestant:
-    return Contestant(OURS, "Relier", "bench.contestants.ours", "relier.tasks.app", sys.executable, 4)
+    return Contestant(OURS, "Relier", OUR_MODULE, "relier.tasks.app", sys.executable, 4)
 
 
-def contestants(upstream_python: Callable[[], str], skip: Set[str]) -> list[Contestant]:
+def contestants(upstream_python: Callable[[], str], needed: Set[str]) -> list[Contestant]:
     """Those that take part, in the order of every round. Upstream's interpreter is only sought when needed."""
     makers: dict[str, Callable[[], Contestant]] = {
         EARLY: lambda: _celery(EARLY, "Celery early", 1, "0"),
@@ -98,4 +99,4 @@ def contestants(upstream_python: Callable[[], str], skip: Set[str]) -> list[Cont
         UPSTREAM: lambda: _upstream(upstream_python()),
         OURS: _ours,
     }
-    return [make() for name, make in makers.items() if name not in skip]
+    return [make() for name, make in makers.items() if name in needed]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds and counts. Upstream does `1 / upstream_share` of the work where a rate is what counts."""
+    """Rounds and counts. Upstream does `1 / upstream_share` of the work where a rate is what counts.
+
+    Without `references`, slow rows leave out those that no ratio needs.
+    """
 
     push_rounds: int
     pushes: int
@@ -20,8 +23,10 @@ class Effort:
     waves: int
     idle_seconds: float
     doctor_rounds: int
+    growth_rounds: int
     transitions: int
     passes: int
+    references: bool = True
     upstream_share: int = 5
 
     def share(self, count: int, slow: bool) -> int:
@@ -30,32 +35,35 @@ class Effort:
 
 
 FULL = Effort(
-    push_rounds=9,
-    pushes=400,
-    bulk=2000,
-    drain_rounds=5,
-    noops=3000,
-    bigs=400,
+    push_rounds=15,
+    pushes=250,
+    bulk=1500,
+    drain_rounds=6,
+    noops=1500,
+    bigs=300,
     cpu_rounds=3,
     naps=2000,
     waves=6,
     idle_seconds=10.0,
     doctor_rounds=11,
-    transitions=500,
-    passes=60,
+    growth_rounds=9,
+    transitions=100,
+    passes=10,
 )
 QUICK = Effort(
-    push_rounds=4,
+    push_rounds=3,
     pushes=200,
     bulk=1000,
     drain_rounds=2,
-    noops=1000,
-    bigs=150,
+    noops=800,
+    bigs=100,
     cpu_rounds=1,
     naps=800,
     waves=2,
     idle_seconds=10.0,
     doctor_rounds=4,
-    transitions=200,
-    passes=30,
+    growth_rounds=5,
+    transitions=60,
+    passes=8,
+    references=False,
 )

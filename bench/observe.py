@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import redis
 
 from bench import procfs
+from harness.process import wait_until
 
 
 def data_bytes(client: redis.Redis) -> int:
@@ -36,6 +37,17 @@ class Traffic:
     def __str__(self) -> str:
         most = sorted(self.sent.items(), key=lambda item: -item[1])[:6]
         return ", ".join(f"{name} {number:.1f}" for name, number in most)
+
+
+def await_quiet(client: redis.Redis, seconds: float = 90.0) -> None:
+    """Wait until Redis neither rewrites its append-only file nor frees memory in the background."""
+
+    def quiet() -> bool:
+        info = client.info("persistence")
+        busy = info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]
+        return not busy and not client.info("memory")["lazyfree_pending_objects"]
+
+    wait_until(quiet, seconds, "Redis done with its background work", interval=0.2)
 
 
 def _monitored(port: int, seconds: float) -> list[bytes]:

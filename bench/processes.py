@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,13 @@ from bench.contestants.stamps import DONE, RECORD, STARTED
 from bench.errors import ContestantFailed
 from harness.process import Process, wait_until
 
+TROUBLE = re.compile(r"\b(ERROR|CRITICAL|\w*Error\b|\w*Exception\b)")
+
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says something, for an error's sentence."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"; its last words: {lines[-1][:300]}" if lines else ""
+    """The last line of a log that speaks of an error, for a sentence about it; a banner explains nothing."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if TROUBLE.search(line)]
+    return f"; its last words: {lines[-1][:300]}" if lines else "; its log speaks of no error"
 
 
 class Agent:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from bench.contestant import OURS, UPSTREAM, Contestant
 from bench.effort import Effort
 from bench.errors import BenchError
 from bench.figures import Result
-from bench.rows import ROWS, Row
+from bench.rows import Row, rows_of
 from bench.stage import Stage
 from bench.upstream import versions
 from harness.redis import RedisServer
@@ -62,7 +64,7 @@ def _measure(stage: Stage, row: Row, wanted: Set[str], report: Report, say: Say)
     try:
         results = row.measure(stage, wanted)
         report.results += [result for result in results if result.figure.key in wanted]
-    except BenchError as error:
+    except (BenchError, RedisError, TimeoutError) as error:
         report.failures.append(f"{row.name}: {error}")
         say(f"failed: {error}")
     finally:
@@ -70,13 +72,19 @@ def _measure(stage: Stage, row: Row, wanted: Set[str], report: Report, say: Say)
     report.seconds[row.name] = round(time.monotonic() - begin, 1)
 
 
+def _server() -> RedisServer:
+    try:
+        return RedisServer(OVERLAY)
+    except RuntimeError as error:
+        raise BenchError(str(error)) from None
+
+
 def run(everyone: list[Contestant], effort: Effort, wanted: Set[str], say: Say) -> Report:
     """Measure every row that has a wanted figure. Nothing is left running and no file is left behind."""
     report = Report()
-    with tempfile.TemporaryDirectory(prefix="relier-bench-") as home, RedisServer(OVERLAY) as server:
+    with tempfile.TemporaryDirectory(prefix="relier-bench-") as home, _server() as server:
         report.about = _about(server, everyone)
         with Stage(server, Path(home), everyone, effort) as stage:
-            for row in ROWS:
-                if any(figure.key in wanted for figure in row.figures):
-                    _measure(stage, row, wanted, report, say)
+            for row in rows_of(wanted):
+                _measure(stage, row, wanted, report, say)
     return report

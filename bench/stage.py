@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from bench.contestant import LATE, OURS, UPSTREAM, Contestant
+from bench.contestant import Contestant
 from bench.effort import Effort
 from bench.processes import Agent, StampedWorker, Stamps
 from harness.process import REPO
@@ -33,10 +33,6 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self.rest()
 
-    def label(self, name: str) -> str:
-        """A contestant's name for people, whether it takes part or not."""
-        return next((one.label for one in self.everyone if one.name == name), name)
-
     def only(self, *names: str) -> list[Contestant]:
         """Those of `names` that take part, in the order of the round."""
         return [one for one in self.everyone if one.name in names]
@@ -47,7 +43,7 @@ class Stage:
 
     def flush(self, who: Contestant) -> None:
         """Empty one contestant's database. Never while a worker of it lives: it would lose its bindings."""
-        self.client(who.database).flushdb()
+        self.client(who.database).flushdb(asynchronous=True)
 
     def log(self, who: Contestant, what: str) -> Path:
         self._logs += 1
@@ -66,27 +62,39 @@ class Stage:
             self._agents.popitem()[1].close()
 
     @contextmanager
-    def worker(self, who: Contestant, pool: str, concurrency: int, probes: int = 20) -> Iterator[StampedWorker]:
-        """A worker on an empty database that has run `probes` tasks, so that it is up and warm."""
+    def workers(
+        self, everyone: Sequence[Contestant], pool: str, concurrency: int, probes: int = 200
+    ) -> Iterator[dict[str, StampedWorker]]:
+        """One worker for each contestant on an empty database, all up at once and warm from `probes` tasks.
+
+        Those whose turn it is not have nothing to do.
+        """
+        with ExitStack() as stack:
+            running = {who.name: stack.enter_context(self._started(who, pool, concurrency)) for who in everyone}
+            for who in everyone:
+                running[who.name].stamps.mark()
+                self.agent(who).ask("bulk", "noop", probes)
+            for worker in running.values():
+                worker.await_stamps(probes, 60.0, f"first tasks on -P {pool} -c {concurrency}")
+            yield running
+
+    @contextmanager
+    def worker(self, who: Contestant, pool: str, concurrency: int) -> Iterator[StampedWorker]:
+        """The same for one contestant alone."""
+        with self.workers([who], pool, concurrency, probes=20) as running:
+            yield running[who.name]
+
+    @contextmanager
+    def _started(self, who: Contestant, pool: str, concurrency: int) -> Iterator[StampedWorker]:
         self.flush(who)
-        env = who.env(self.server.port, self.home)
-        stamps = Stamps(who.stamps(self.home))
-        argv = who.worker_argv(pool, concurrency)
-        worker = StampedWorker(who.label, argv, env, self.log(who, f"worker-{pool}"), stamps)
-        stamps.mark()
+        env, stamps = who.env(self.server.port, self.home), Stamps(who.stamps(self.home))
+        log = self.log(who, f"worker-{pool}")
+        worker = StampedWorker(who.label, who.worker_argv(pool, concurrency), env, log, stamps)
         with worker:
             try:
-                self.agent(who).ask("bulk", "noop", probes)
-                worker.await_stamps(probes, 60.0, f"first tasks on -P {pool} -c {concurrency}")
                 yield worker
             finally:
                 worker.kill_tree()
-
-    @contextmanager
-    def workers(self, everyone: list[Contestant], pool: str, concurrency: int) -> Iterator[dict[str, StampedWorker]]:
-        """One worker for each contestant, all up at once; those whose turn it is not have nothing to do."""
-        with ExitStack() as stack:
-            yield {who.name: stack.enter_context(self.worker(who, pool, concurrency, probes=200)) for who in everyone}
 
     def backlog(self, who: Contestant, worker: StampedWorker, task: str, count: int, **spec: Any) -> None:
         """Push `count` tasks while the worker is frozen, then thaw it: it finds all of them waiting."""
@@ -100,6 +108,3 @@ class Stage:
     def settle(self, seconds: float = 0.3) -> None:
         """Let acknowledgements and commits of the last tasks get through before the next one's turn."""
         time.sleep(seconds)
-
-
-__all__ = ["LATE", "OURS", "UPSTREAM", "Stage"]

@@ -15,7 +15,11 @@ from bench.figures import Figure, Result, spread
 
 COLUMNS = {EARLY: "Celery early", LATE: "Celery late", UPSTREAM: "relier 0.1.7", OURS: "Relier"}
 STYLES = {"aim": "bold green", "ok": "green", "short": "bold red"}
-NARROWEST = 140
+NARROWEST = 150
+EXPLAINED = (
+    "Medians over interleaved rounds. ± is half the spread, which is the range of the middle half of the rounds, or\n"
+    "of all when fewer than four. Throughput, latency and CPU are judged as Relier over Celery late, round by round."
+)
 
 
 def number(value: float) -> str:
@@ -61,12 +65,12 @@ def _cells(result: Result) -> list[str]:
 def render(results: Sequence[Result], console: Console) -> None:
     """Print the table. Each cell is the median over rounds, followed by the spread."""
     table = Table(header_style="bold", pad_edge=False)
-    table.add_column("figure", min_width=36)
+    table.add_column("figure", min_width=40)
     for label in COLUMNS.values():
         table.add_column(label, justify="right")
     for heading in ("ratio or value", "must reach", "aim"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", justify="left")
+    table.add_column("", no_wrap=True, min_width=5)
     for result in results:
         table.add_row(*_cells(result))
     console.print(table)
@@ -74,13 +78,10 @@ def render(results: Sequence[Result], console: Console) -> None:
 
 
 def _footnotes(results: Sequence[Result], console: Console) -> None:
-    console.print(
-        "Median over interleaved rounds, then the middle half of the rounds (all of them when fewer than four)."
-    )
+    console.print(EXPLAINED)
     for result in results:
-        how = f"judged: {result.figure.judged}" if result.figure.must is not None else "not judged"
-        note = f"; {result.note}" if result.note else ""
-        console.print(f"[dim]{result.figure.key}: {how}{note}[/dim]", highlight=False)
+        if result.note:
+            console.print(f"[dim]{result.figure.key}: {result.note}[/dim]", highlight=False)
 
 
 def console() -> Console:

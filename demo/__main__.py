@@ -83,7 +83,7 @@ def fight(console: Console, contender: Contender, load: Load) -> Outcome:
 
 def report(console: Console, options: argparse.Namespace, relier: Outcome, celery: Outcome) -> None:
     """Show the closing view, and keep it where asked."""
-    table = closing(relier, celery, StockCelery.settings)
+    table = closing(relier, celery, {side.title: side.settings for side in (Relier, StockCelery)})
     console.print(table)
     if options.record:
         tape = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)

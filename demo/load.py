@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ FEWEST, MOST = 60, 2000
 # to, killed. Each round pushes a few quick tasks.
 SILENT_ROUNDS = 3
 SILENT_PUSHES = 4
+WARM_UP = 16
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Fault:
-    """SIGKILL to one pool child or to a whole worker, once this share of the tasks has finished."""
+    """SIGKILL to one pool child or to a whole worker, once this share of the steady tasks has finished."""
 
     after: float
     target: str
@@ -44,24 +46,31 @@ FAULTS = (
 
 @dataclass(frozen=True)
 class Load:
-    """`silent` goes out around the frozen workers, `steady` at `rate` tasks a second."""
+    """`warm` goes first, `silent` around the frozen workers, `steady` at `rate` tasks a second."""
 
+    warm: tuple[Job, ...]
     silent: tuple[Job, ...]
     steady: tuple[Job, ...]
     rate: float
 
     @property
     def total(self) -> int:
-        return len(self.silent) + len(self.steady)
+        return len(self.warm) + len(self.silent) + len(self.steady)
+
+    def due(self, fault: Fault) -> float:
+        """How many tasks have finished when this fault is due."""
+        return self.total - len(self.steady) * (1 - fault.after)
 
 
 def make_load(tasks: int) -> Load:
     """The load for this many tasks. The rate keeps the pool 80 % busy, so that no queue hides a recovery."""
-    silent = tuple(Job("quick", number) for number in range(SILENT_ROUNDS * SILENT_PUSHES))
+    numbers = iter(range(tasks))
+    warm = tuple(Job("quick", n) for n in itertools.islice(numbers, WARM_UP))
+    silent = tuple(Job("quick", n) for n in itertools.islice(numbers, SILENT_ROUNDS * SILENT_PUSHES))
     kinds = [kind for kind, share in SHARE.items() for _ in range(share)]
-    left = tasks - len(silent)
-    chosen = [kinds[n * len(kinds) // left % len(kinds)] for n in range(left)]
+    left = tasks - len(warm) - len(silent)
+    chosen = [kinds[n * len(kinds) // left] for n in range(left)]
     random.Random(7).shuffle(chosen)
-    steady = tuple(Job(kind, len(silent) + n) for n, kind in enumerate(chosen))
+    steady = tuple(Job(kind, n) for kind, n in zip(chosen, numbers, strict=True))
     work = sum(SECONDS[job.kind] for job in steady)
-    return Load(silent, steady, rate=len(steady) * 0.8 * len(WORKERS) * CONCURRENCY / work)
+    return Load(warm, silent, steady, rate=len(steady) * 0.8 * len(WORKERS) * CONCURRENCY / work)

@@ -108,7 +108,7 @@ def view_for(console: Console, title: str) -> View:
     return LiveView(console, title) if console.is_terminal else PlainView(console, title)
 
 
-def closing(relier: Outcome, celery: Outcome, settings: str) -> RenderableType:
+def closing(relier: Outcome, celery: Outcome, settings: dict[str, str]) -> RenderableType:
     """The table, and what it takes to read it rightly."""
     table = Table(box=box.SIMPLE_HEAD, title="Same load, same kills", title_justify="left")
     table.add_column("")
@@ -116,7 +116,7 @@ def closing(relier: Outcome, celery: Outcome, settings: str) -> RenderableType:
         table.add_column(outcome.title, justify="right")
     for name, cell in ROWS.items():
         table.add_row(name, cell(relier), cell(celery))
-    return Group(table, Text(_notes(settings), style="dim"), _verdict(relier))
+    return Group(table, _notes(settings), _verdict(relier))
 
 
 def _bad(count: int) -> str:
@@ -154,15 +154,21 @@ def _workers_killed(outcome: Outcome) -> int:
     return len(outcome.deaths) - outcome.deaths.count("child")
 
 
-def _notes(settings: str) -> str:
-    return (
-        f"Stock Celery ran with {settings}.\n"
-        f"lost: acknowledged, and no result {PATIENCE:.0f} s after the last push and the last death.\n"
-        "committed twice: the body ran to its last line more than once, by a log that the bodies write.\n"
-        "recovery: from SIGKILL until the body of an interrupted task starts again.\n"
-        "Kills land inside bodies. A death between a body's last line and its commit repeats the body on\n"
-        "any system; Relier's fence then accepts one outcome only."
-    )
+def _notes(settings: dict[str, str]) -> RenderableType:
+    """How the figures are to be read."""
+    notes = Table.grid(padding=(0, 2))
+    for term, meaning in (settings | MEANINGS).items():
+        notes.add_row(Text(term, style="bold dim"), Text(meaning, style="dim"))
+    return notes
+
+
+MEANINGS = {
+    "lost": f"acknowledged, and without a result {PATIENCE:.0f} s after the last push and the last death",
+    "committed twice": "the body ran to its last line more than once, by a log that the bodies write themselves",
+    "recovery": "from SIGKILL until the body of an interrupted task starts again",
+    "kills": "land inside bodies; a death between a body's last line and its commit repeats the body on any "
+    "system, and Relier's fence then accepts one outcome",
+}
 
 
 def _verdict(relier: Outcome) -> Text:

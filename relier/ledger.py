@@ -17,6 +17,15 @@ from typing import Any
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from relier.connection import connect, connect_async, is_passing
+from relier.durability import (
+    BARRIER,
+    PROBE,
+    FsyncUnavailableError,
+    confirmed,
+    is_repeat,
+    unconfirmed,
+    wait_command,
+)
 from relier.errors import DurabilityError
 from relier.forks import after_fork
 from relier.scripts import Script, load
@@ -24,10 +33,6 @@ from relier.settings import Settings, get_settings
 
 FOREVER = float("inf")
 PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
-# From 7.2 on, WAIT looks no further than the last write of its own connection. A call that repeats one whose reply was
-# lost writes nothing, so this write goes before its WAIT and covers everything older.
-BARRIER = ("SET", "rl:barrier", "1")
-PROBE = ("WAITAOF", 1, 0, 1)
 OnRetry = Callable[[Exception], None]
 
 
@@ -46,16 +51,17 @@ def _patience(error: Exception, window: float, settings: Settings) -> float:
 class Attempts:
     """How often and how long to repeat a call. One per call, made only once something failed."""
 
-    def __init__(self, window: float) -> None:
-        self._deadline = time.monotonic() + window
+    def __init__(self) -> None:
+        self._deadlines: dict[bool, float] = {}
         self._made = 0
 
-    def pause(self, error: Exception, on_retry: OnRetry | None) -> float:
-        """Seconds to wait before the next try; raises `error` when the window is over.
+    def pause(self, error: Exception, window: float, on_retry: OnRetry | None) -> float:
+        """Seconds to wait before the next try; raises `error` when the window of its kind is over.
 
         The first repeat is at once and unannounced: an idle connection that the server closed is no outage.
         """
-        if time.monotonic() >= self._deadline:
+        now = time.monotonic()
+        if now >= self._deadlines.setdefault(isinstance(error, DurabilityError), now + window):
             raise error
         self._made += 1
         if on_retry and self._made > 1:
@@ -64,41 +70,6 @@ class Attempts:
 
     def choose(self, args: tuple[Any, ...], retry_args: tuple[Any, ...] | None) -> tuple[Any, ...]:
         return retry_args if retry_args and self._made > 1 else args
-
-
-def wait_command(durability: str, settings: Settings) -> tuple[Any, ...] | None:
-    """The command after a write that makes Redis confirm it, or None for `local`."""
-    milliseconds = int(settings.durability_timeout * 1000)
-    if durability == "replicated":
-        return ("WAIT", 1, milliseconds)
-    if durability == "fsynced":
-        return ("WAITAOF", 1, 1 if settings.redis_use_sentinel else 0, milliseconds)
-    return None
-
-
-def confirmed(reply: Any, wait: tuple[Any, ...]) -> bool:
-    """Did WAIT or WAITAOF count as many servers as it was asked for?"""
-    counts = reply if isinstance(reply, list) else [reply]
-    return all(int(count) >= asked for count, asked in zip(counts, wait[1:], strict=False))
-
-
-def is_repeat(reply: Any) -> bool:
-    """Did the script recognise its own second call, and so write nothing?"""
-    return bool((reply[0] if isinstance(reply, list) and reply else reply) == b"again")
-
-
-def _unconfirmed(wait: tuple[Any, ...]) -> DurabilityError:
-    return DurabilityError(f"{wait[0]} was not confirmed within {wait[-1]} ms; the call may be repeated safely.")
-
-
-class FsyncUnavailableError(DurabilityError):
-    """This Redis cannot confirm an fsync."""
-
-    def __init__(self, error: ResponseError) -> None:
-        super().__init__(
-            "durability='fsynced' needs WAITAOF, which takes Redis 7.2 or newer and appendonly yes; this server "
-            f"refuses it ({str(error).split(',')[0]}). Nothing was written. Use 'replicated', 'local' or a newer Redis."
-        )
 
 
 def _may_repeat(error: RedisError | OSError | DurabilityError) -> bool:
@@ -151,8 +122,8 @@ class Ledger:
             except (RedisError, OSError, DurabilityError) as error:
                 if not (_may_repeat(error) or (window == FOREVER and _full(error))):
                     raise
-                attempts = attempts or Attempts(_patience(error, window, self.settings))
-                time.sleep(attempts.pause(error, on_retry))
+                attempts = attempts or Attempts()
+                time.sleep(attempts.pause(error, _patience(error, window, self.settings), on_retry))
                 args = attempts.choose(args, retry_args)
 
     def _once(self, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
@@ -212,7 +183,7 @@ def _exchange_and_wait(connection: Any, command: tuple[Any, ...], wait: tuple[An
     if is_repeat(reply):
         _, seen = _both(connection, BARRIER, wait)
     if not confirmed(seen, wait):
-        raise _unconfirmed(wait)
+        raise unconfirmed(wait)
     return reply
 
 
@@ -258,8 +229,8 @@ class AsyncLedger:
             except (RedisError, OSError, DurabilityError) as error:
                 if not (_may_repeat(error) or (window == FOREVER and _full(error))):
                     raise
-                attempts = attempts or Attempts(_patience(error, window, self.settings))
-                await asyncio.sleep(attempts.pause(error, on_retry))
+                attempts = attempts or Attempts()
+                await asyncio.sleep(attempts.pause(error, _patience(error, window, self.settings), on_retry))
                 args = attempts.choose(args, retry_args)
 
     async def _once(self, script: Script, args: tuple[Any, ...], wait: tuple[Any, ...] | None) -> Any:
@@ -308,7 +279,7 @@ async def _send_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any
     if wait and is_repeat(reply):
         _, seen = await _both_async(connection, BARRIER, wait)
     if wait and not confirmed(seen, wait):
-        raise _unconfirmed(wait)
+        raise unconfirmed(wait)
     return reply
 
 

@@ -32,7 +32,7 @@ def findings(settings: Settings) -> Iterator[str]:
         except (RedisError, OSError) as error:
             yield _unreachable(settings, _reason(settings, error))
         else:
-            yield from _unfit(settings, client, info)
+            yield from _unfit(settings, info | _schedule(client, info))
 
 
 def _unreachable(settings: Settings, reason: str) -> str:
@@ -56,7 +56,7 @@ def version_of(info: dict[str, Any]) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _unfit(settings: Settings, client: Any, info: dict[str, Any]) -> Iterator[str]:
+def _unfit(settings: Settings, info: dict[str, Any]) -> Iterator[str]:
     version = version_of(info)
     if version < OLDEST:
         yield f"Relier requires Redis 6.2 or newer, but got {version[0]}.{version[1]}. Refusing to start."
@@ -66,7 +66,7 @@ def _unfit(settings: Settings, client: Any, info: dict[str, Any]) -> Iterator[st
             f"Relier requires Redis maxmemory-policy='noeviction', but got '{policy}'. "
             "Set it with CONFIG SET maxmemory-policy noeviction (and in redis.conf). Refusing to start."
         )
-    if not _persistent(client, info):
+    if not (info.get("aof_enabled") or info.get("rdb_saves")):
         yield (
             "Relier requires Redis persistence, but this server has neither AOF nor RDB snapshots. "
             "Set appendonly yes (scripts/redis/redis.conf does). Refusing to start."
@@ -78,11 +78,11 @@ def _unfit(settings: Settings, client: Any, info: dict[str, Any]) -> Iterator[st
         )
 
 
-def _persistent(client: Any, info: dict[str, Any]) -> bool:
-    """AOF is on, or snapshots are taken. Who may not ask for `save` is judged by the snapshots that INFO reports."""
+def _schedule(client: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Snapshots that are planned count as much as those that INFO has seen, if we may ask for the plan."""
     if info.get("aof_enabled"):
-        return True
+        return {}
     try:
-        return bool(client.config_get("save").get("save"))
+        return {"rdb_saves": 1} if client.config_get("save").get("save") else {"rdb_saves": 0}
     except (RedisError, OSError):
-        return bool(info.get("rdb_saves"))
+        return {}

@@ -19,7 +19,8 @@ from relier.phoenix import Resurrector
 from relier.scripts import load
 
 Spec = dict[str, Any]
-BATCH = 5000
+BATCH, QUEUE = 5000, "default"
+LINE: deque[str] = deque()  # the queued tasks, the oldest first
 AN_HOUR_MS = 3_600_000
 PREFIX = "00000000-0000-4000-8000-fill"  # eight digits more make it as long as the id of a real push
 # ARGV 1 first and 2 last number  3... the nine fields of `create`, whose id is a prefix
@@ -39,7 +40,7 @@ def _ids(first: int, last: int) -> Iterator[str]:
 def _fill(task: Any, first: int, last: int) -> None:
     """Queue the tasks of these numbers, the last one excluded."""
     source = (files("relier") / "lua" / "_prelude.lua").read_text() + FILL
-    fields = build(task, (1234,), None, task_id=PREFIX).fields()
+    fields = build(task, (1234,), None, task_id=PREFIX, queue=QUEUE).fields()
     for start in range(first, last, BATCH):
         get_ledger().client.eval(source, 0, start, min(start + BATCH, last) - 1, *fields)
 
@@ -49,22 +50,22 @@ def _claim(task_id: str, holder: str) -> tuple[Any, ...]:
 
 
 def deepen(task: Any, spec: Spec) -> int:
-    """Queue `count` tasks; returns how many messages now wait."""
+    """Queue `count` tasks in an empty database; returns how many messages now wait."""
     _fill(task, 0, spec["count"])
-    return int(get_ledger().client.llen(task.queue))
+    LINE.extend(_ids(0, spec["count"]))
+    return int(get_ledger().client.llen(QUEUE))
 
 
 def transitions(task: Any, spec: Spec) -> dict[str, list[float]]:
     """Seconds of `count` pushes and claims in turn. The depth stays: each round adds a task and takes the oldest."""
     ledger, holder = get_ledger(), "bench@nowhere/1.1.1.ffffffff.0"
     times: dict[str, list[float]] = {"push": [], "claim": []}
-    line = deque(_ids(0, spec["depth"]))
     for _ in range(spec["count"]):
-        ledger.client.rpop(task.queue)
+        ledger.client.rpop(QUEUE)
         begin = time.perf_counter()
-        line.append(task.push(0).id)
+        LINE.append(task.push(0).id)
         pushed = time.perf_counter()
-        verdict = ledger.call(*_claim(line.popleft(), holder))
+        verdict = ledger.call(*_claim(LINE.popleft(), holder))
         times["claim"].append(time.perf_counter() - pushed)
         times["push"].append(pushed - begin)
         assert verdict[0] == b"run", f"a claim said {verdict[0]!r}"
@@ -88,7 +89,7 @@ def flight(task: Any, spec: Spec) -> int:
     client.script_load(load("claim").source)
     for first in range(0, spec["count"], each):
         _run_all(_ids(first, first + each), f"bench-{first}@nowhere/1.1.1.ffffffff.0")
-    client.delete(task.queue)
+    client.delete(QUEUE)
     return int(client.zcard(keys.EXPIRY_INDEX))
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Set
 
 from bench import procfs
-from bench.contestant import Contestant
+from bench.contestant import LATE, OURS, UPSTREAM, Contestant
 from bench.figures import Figure, Result, Samples
 from bench.processes import StampedWorker
 from bench.rows.judge import by_round, judged_against_late
-from bench.stage import LATE, OURS, UPSTREAM, Stage
+from bench.stage import Stage
 
 NAP_SECONDS, CONCURRENCY, PER = 0.05, 8, 2000
-CPU = Figure("cpu", "worker CPU, 2000 def tasks of 50 ms, prefork 8", "s", "ratio to late-ack Celery", 1.0, 0.8)
+CPU = Figure("cpu", "CPU, 2000 def naps of 50 ms, prefork 8", "s", "ratio to late-ack Celery", 1.0, 0.8)
 FIGURES = (CPU,)
 
 
@@ -32,7 +32,7 @@ def _burnt(stage: Stage, who: Contestant, worker: StampedWorker) -> float:
 def measure(stage: Stage, wanted: Set[str]) -> list[Result]:
     """CPU seconds per 2000 tasks."""
     samples: Samples = {}
-    everyone = stage.only(LATE, UPSTREAM, OURS)
+    everyone = stage.only(LATE, OURS, *([UPSTREAM] if stage.effort.references else []))
     with stage.workers(everyone, "prefork", CONCURRENCY) as workers:
         for _ in range(stage.effort.cpu_rounds):
             for who in everyone:

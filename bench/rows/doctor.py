@@ -6,14 +6,14 @@ import subprocess
 import time
 from collections.abc import Set
 
-from bench.contestant import Contestant
+from bench.contestant import OURS, UPSTREAM, Contestant
 from bench.errors import ContestantFailed
 from bench.figures import Figure, Result, Samples, ratios
 from bench.rows.judge import by_round, judged_alone
-from bench.stage import OURS, UPSTREAM, Stage
+from bench.stage import Stage
 
 WALL = Figure("doctor", "cold rl doctor", "s", "our seconds", 0.25, 0.18)
-OVER_IMPORT = Figure("doctor-import", "the same / python -c 'import redis'", "s", "ratio", 2.0, None)
+OVER_IMPORT = Figure("doctor-import", "· over python -c 'import redis'", "s", "ratio", 2.0, None)
 FIGURES = (WALL, OVER_IMPORT)
 IMPORT = "import redis"
 

@@ -13,11 +13,11 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contestant import Contestant
+from bench.contestant import UPSTREAM, Contestant
 from bench.figures import Figure, Result, Samples
 from bench.processes import StampedWorker
 from bench.rows.judge import by_round, judged_against_late
-from bench.stage import UPSTREAM, Stage
+from bench.stage import Stage
 
 AGAINST = "ratio to late-ack Celery"
 SIZE = 100_000
@@ -39,11 +39,11 @@ def _load(key: str, title: str, must: float, aim: float, pool: str, task: str) -
 
 
 LOADS = (
-    _load("async-prefork", "no-op async tasks/s, prefork 2", 1.2, 1.5, "prefork", "anoop"),
-    _load("def-prefork", "no-op def tasks/s, prefork 2", 1.4, 1.9, "prefork", "noop"),
-    _load("big", "100 KB tasks/s, prefork 2", 1.5, 2.0, "prefork", "big"),
-    _load("async-solo", "no-op async tasks/s, solo", 1.2, 1.5, "solo", "anoop"),
-    _load("def-solo", "no-op def tasks/s, solo", 1.4, 1.9, "solo", "noop"),
+    _load("async-prefork", "no-op async tasks, prefork 2", 1.2, 1.5, "prefork", "anoop"),
+    _load("def-prefork", "no-op def tasks, prefork 2", 1.4, 1.9, "prefork", "noop"),
+    _load("big", "100 KB tasks, prefork 2", 1.5, 2.0, "prefork", "big"),
+    _load("async-solo", "no-op async tasks, solo", 1.2, 1.5, "solo", "anoop"),
+    _load("def-solo", "no-op def tasks, solo", 1.4, 1.9, "solo", "noop"),
 )
 FIGURES = tuple(load.figure for load in LOADS)
 

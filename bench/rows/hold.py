@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Set
 
 from bench import procfs
-from bench.contestant import Contestant
+from bench.contestant import LATE, OURS, UPSTREAM, Contestant
 from bench.figures import Figure, Result, Samples
 from bench.observe import Traffic, data_bytes, traffic
 from bench.rows.judge import by_round, judged_against_late, judged_alone
-from bench.stage import LATE, OURS, UPSTREAM, Stage
+from bench.stage import Stage
 
 AT_ONCE, HELD_SECONDS, QUEUED = 1000, 90.0, 5000
-OPS = Figure("idle-ops", "Redis ops/s, 1000 in flight, idle", "per process", "our value", 2.0, 1.0)
-RAN = Figure("idle-ran", "  with commands inside scripts", "per process", "our value")
-RUNNING = Figure("memory-running", "Redis memory per running task", "bytes", "ratio to late-ack Celery")
-WAITING = Figure("memory-queued", "Redis memory per queued task", "bytes", "ratio to late-ack Celery")
+OPS = Figure("idle-ops", "Redis ops, 1000 in flight, idle", "/s", "our value", 2.0, 1.0)
+RAN = Figure("idle-ran", "· with commands inside scripts", "/s", "our value")
+RUNNING = Figure("memory-running", "Redis memory per running task", "B", "ratio to late-ack Celery")
+WAITING = Figure("memory-queued", "Redis memory per queued task", "B", "ratio to late-ack Celery")
 FIGURES = (OPS, RAN, RUNNING, WAITING)
 
 
@@ -51,7 +51,7 @@ def _in_flight(stage: Stage, who: Contestant) -> tuple[Traffic, float]:
 def measure(stage: Stage, wanted: Set[str]) -> list[Result]:
     """Commands per second and worker process; bytes per task."""
     found: dict[str, Samples] = {figure.key: {} for figure in FIGURES}
-    everyone = stage.only(LATE, UPSTREAM, OURS)
+    everyone = stage.only(LATE, OURS, *([UPSTREAM] if stage.effort.references else []))
     if WAITING.key in wanted:
         for who in everyone:
             by_round(found[WAITING.key], who, _queued(stage, who))

@@ -10,10 +10,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Set
 
-from bench.contestant import Contestant
+from bench.contestant import UPSTREAM, Contestant
 from bench.figures import Figure, Result, Samples
 from bench.rows.judge import by_round, judged_against_late
-from bench.stage import UPSTREAM, Stage
+from bench.stage import Stage
 
 APUSH = Figure("apush", "apush p50", "µs", "ratio to .delay p50", 0.5, 0.35)
 PUSH = Figure("push", "push p50", "µs", "ratio to .delay p50", 0.4, 0.28)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from bench import procfs
-from bench.contestant import Contestant
+from bench.contestant import LATE, OURS, UPSTREAM, Contestant
 from bench.errors import ContestantFailed
 from bench.figures import Figure, Result, Samples
 from bench.observe import connections
 from bench.processes import StampedWorker
 from bench.rows.judge import by_round, judged_alone
-from bench.stage import LATE, OURS, UPSTREAM, Stage
+from bench.stage import Stage
 from harness.process import Process
 
 SECONDS, ALONE = 5.0, "our value"
@@ -33,11 +33,11 @@ def _figures(prefix: str, width: int, bounded: bool) -> tuple[Figure, ...]:
         return value if bounded else None
 
     return (
-        Figure(f"{prefix}-time", f"{width} async waits of 5 s: time / ideal", "", ALONE, bound(1.15)),
-        Figure(f"{prefix}-peak", "  ran at once", "", ALONE, bound(1000), 5000, True),
-        Figure(f"{prefix}-memory", "  worker resident", "MB", ALONE, bound(250)),
-        Figure(f"{prefix}-connections", "  its Redis connections", "", ALONE, bound(30)),
-        Figure(f"{prefix}-deaths", "  false deaths", "", ALONE, bound(0)),
+        Figure(f"{prefix}-time", f"{width} async waits of 5 s: time/ideal", "", ALONE, bound(1.15)),
+        Figure(f"{prefix}-peak", "· ran at once", "", ALONE, bound(1000), 5000, True),
+        Figure(f"{prefix}-memory", "· worker resident", "MB", ALONE, bound(250)),
+        Figure(f"{prefix}-connections", "· its Redis connections", "", ALONE, bound(30)),
+        Figure(f"{prefix}-deaths", "· false deaths", "", ALONE, bound(0)),
     )
 
 
@@ -110,17 +110,20 @@ def _run(stage: Stage, who: Contestant, width: int, waves: int) -> dict[str, flo
 
 def _measure(stage: Stage, figures: tuple[Figure, ...], width: int, waves: dict[str, int]) -> list[Result]:
     found: dict[str, Samples] = {figure.key: {} for figure in figures}
-    for who in stage.only(*waves):
+    everyone = stage.only(*waves)
+    for who in everyone:
         values = _run(stage, who, width, waves[who.name])
         for figure in figures:
             by_round(found[figure.key], who, values[figure.key.rsplit("-", 1)[1]])
-    ran = ", ".join(f"{stage.label(name)} {count}" for name, count in waves.items())
-    return [judged_alone(figure, found[figure.key], f"waves: {ran}") for figure in figures]
+    first, *others = (judged_alone(figure, found[figure.key]) for figure in figures)
+    first.note = "waves: " + ", ".join(f"{who.label} {waves[who.name]}" for who in everyone)
+    return [first, *others]
 
 
 def measure(stage: Stage, wanted: Set[str]) -> list[Result]:
     """Time as a multiple of the ideal, megabytes, counts."""
-    return _measure(stage, FIGURES, 1000, {LATE: 1, UPSTREAM: 1, OURS: stage.effort.waves})
+    others = {LATE: 1, UPSTREAM: 1} if stage.effort.references else {}
+    return _measure(stage, FIGURES, 1000, others | {OURS: stage.effort.waves})
 
 
 def measure_wide(stage: Stage, wanted: Set[str]) -> list[Result]:

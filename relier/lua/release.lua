@@ -12,6 +12,6 @@ for _, field in ipairs({'idem', 'cap', 'checkpoint'}) do
   if row[field] ~= '' then redis.call('HSET', record_key(id), field, row[field]) end
 end
 redis.call('HDEL', DLQ, id)
-redis.call('DEL', receipt_key(id))
+redis.call('DEL', receipt_key(id), 'celery-task-meta-' .. id)
 enqueue(id, row.name, row.queue, row.extra)
 return 'ok'
