@@ -17,11 +17,18 @@ from relier import keys
 from relier.forks import after_fork
 from relier.holder import Holder
 from relier.ledger import Ledger
-from relier.settings import get_settings
+from relier.settings import Settings, get_settings
 
 logger = logging.getLogger("relier")
 CHECK_EVERY = 3
 RETRY_SECONDS = 0.25
+
+
+def _impatient(settings: Settings) -> Settings:
+    """A socket that went silent must cost no more than a part of the TTL, or the holder looks dead."""
+    quarter = settings.heartbeat_ttl / 4
+    timeouts = ("redis_socket_timeout", "redis_connect_timeout")
+    return settings.model_copy(update={name: min(quarter, getattr(settings, name)) for name in timeouts})
 
 
 class Heartbeat:
@@ -31,7 +38,7 @@ class Heartbeat:
         self.holder = Holder.of(node)
         self.running: set[str] = set()
         self._settings = get_settings()
-        self._ledger = Ledger(self._settings)
+        self._ledger = Ledger(_impatient(self._settings))
         self._suspects: set[str] = set()
         self._wake = threading.Event()
         threading.Thread(target=self._live, name="relier-heartbeat", daemon=True).start()

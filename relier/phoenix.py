@@ -111,12 +111,28 @@ def resurrect_process(ledger: Ledger, process: Holder) -> list[Revival]:
 
 
 def reap(ledger: Ledger, node: str) -> list[Revival]:
-    """A supervisor knows that every process of `node` is gone: bring all of their tasks back at once."""
-    return [
+    """A supervisor knows that every process of `node` is gone: bring all of their tasks back at once.
+
+    What the node had fetched and not claimed is only known as "missing", so everything missing is sent again.
+    """
+    revived = [
         revival
         for holder in holders(ledger)
         if holder.node == node
         for revival in resurrect_all(ledger, str(holder), proven=True)
+    ]
+    if ids := missing(ledger):
+        ledger.call("resend", *ids)
+    return revived
+
+
+def missing(ledger: Ledger, window: float = 5.0) -> list[str]:
+    """Queued tasks for which no message waits: fetched and not claimed, by the living or the dead."""
+    queues = {queue.decode() for queue in ledger.client.smembers(keys.QUEUES)} | set(keys.ALL_QUEUES)
+    return [
+        task.decode()
+        for queue in sorted(queues)
+        for task in ledger.call("missing", queue, ledger.settings.resurrection_batch_size, window=window)
     ]
 
 
@@ -127,10 +143,13 @@ class Missing:
         self._grace = grace
         self._due: dict[str, tuple[float, float]] = {}
 
-    def overdue(self, ids: Iterable[str], now: float) -> list[str]:
-        """Those that have been missing for longer than their grace. Forgets those that are not missing any more."""
+    def overdue(self, ids: Iterable[str], now: float, *, hurry: bool = False) -> list[str]:
+        """Those that have been missing for longer than their grace, or all of them in a hurry.
+
+        Forgets those that are not missing any more.
+        """
         self._due = {task: self._due.get(task, (now + self._grace, self._grace)) for task in ids}
-        late = [task for task, (due, _) in self._due.items() if due <= now]
+        late = [task for task, (due, _) in self._due.items() if hurry or due <= now]
         for task in late:
             grace = min(self._due[task][1] * 2, LONGEST_GRACE)
             self._due[task] = (now + grace, grace)
@@ -166,8 +185,9 @@ class Resurrector:
 
     def scan(self) -> list[Revival]:
         """One pass: the silent, the provably dead, and records without a message."""
-        revived = self._bury_local() + self._bury_silent()
-        self._resend()
+        dead = self._dead()
+        revived = [task for holder, proven in dead for task in self._bury(holder, proven=proven)]
+        self._resend(hurry=bool(dead))  # what the dead had fetched and not claimed need not wait for its grace
         self._watch(revived)
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_INTERVAL
@@ -195,11 +215,12 @@ class Resurrector:
             pass
         return PROMOTE_INTERVAL
 
-    def _bury_local(self) -> list[Revival]:
-        dead = [holder for holder in holders(self.ledger) if holder.provably_dead()]
-        return [task for holder in dead for task in resurrect_all(self.ledger, str(holder), proven=True, window=0)]
+    def _dead(self) -> list[tuple[str, bool]]:
+        """Holders that are gone, and whether that is proven or only their silence speaks for it."""
+        proven = [str(holder) for holder in holders(self.ledger) if holder.provably_dead()]
+        return [(holder, True) for holder in proven] + [(holder, False) for holder in self._silent()]
 
-    def _bury_silent(self) -> list[Revival]:
+    def _silent(self) -> list[str]:
         ttl = int(self.settings.heartbeat_ttl * 1000)
         gap = int(max(2 * self.interval + 1, self.settings.heartbeat_ttl / 2) * 1000)
         verdict, *rest = self.ledger.call("scan", ttl, gap, "1" if self._outage else "0", window=0)
@@ -207,16 +228,14 @@ class Resurrector:
             self._outage = False
             logger.info("Redis was away; holders have %d ms to report before anyone is called dead.", rest[0])
             return []
-        return [task for holder in rest for task in resurrect_all(self.ledger, holder.decode(), proven=False, window=0)]
+        return [holder.decode() for holder in rest]
 
-    def _resend(self) -> None:
-        queues = {queue.decode() for queue in self.ledger.client.smembers(keys.QUEUES)} | set(keys.ALL_QUEUES)
-        ids = [
-            task.decode()
-            for queue in sorted(queues)
-            for task in self.ledger.call("missing", queue, self.settings.resurrection_batch_size, window=0)
-        ]
-        if late := self._missing.overdue(ids, time.monotonic()):
+    def _bury(self, holder: str, *, proven: bool) -> list[Revival]:
+        return resurrect_all(self.ledger, holder, proven=proven, window=0)
+
+    def _resend(self, *, hurry: bool) -> None:
+        ids = missing(self.ledger, window=0)
+        if late := self._missing.overdue(ids, time.monotonic(), hurry=hurry):
             sent = self.ledger.call("resend", *late, window=0)
             logger.info("Sent %d messages again for tasks that nobody claimed.", sent)
 
