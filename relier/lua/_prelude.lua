@@ -104,12 +104,14 @@ local function quarantine(id, row, reason, error, traceback)
 end
 
 -- A task that others wait for (chord, chain, errbacks: header "after") must not end unheard. It goes back into line as
--- doomed, and the worker that claims it reports its end instead of running it.
+-- doomed, and the worker that claims it reports its end instead of running it. Its message says so as well, because
+-- workers discard messages of tasks that they know as revoked or expired.
 local function has_followers(extra) return extra and string.find(extra, '"after":1', 1, true) end
 
 local function doom(id, name, extra, reason)
-  redis.call('HSET', record_key(id), 'doomed', reason)
-  requeue(id, name, REQUEUE, extra)
+  local marked = extra .. ',"doomed":1'
+  redis.call('HSET', record_key(id), 'doomed', reason, 'extra', marked)
+  requeue(id, name, REQUEUE, marked)
 end
 
 local function load_record(id)

@@ -33,6 +33,10 @@ class LedgerRequest(Request):  # type: ignore[misc]
             quarantine(self.id, self.hostname, self.worker_pid, error, payload)
         super().on_timeout(soft, timeout)
 
+    def revoked(self) -> bool:
+        """A doomed task comes once more although it was revoked: to have its end reported."""
+        return not self._message.headers.get("doomed") and bool(super().revoked())
+
     def _failure_payload(self, error: Exception) -> Any:
         from celery.app.task import Context
 
