@@ -6,7 +6,7 @@ because every script recognises its own second call; nothing else that writes is
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,7 +21,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from relier.settings import Settings
+if TYPE_CHECKING:
+    from relier.settings import Settings
 
 # Prefixes of replies that a node gives while roles change hands or data loads: asking again, soon, is right.
 PASSING = ("READONLY", "NOREPLICAS", "LOADING", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED")

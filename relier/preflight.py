@@ -36,8 +36,8 @@ def findings(settings: Settings) -> Iterator[str]:
 
 def _hasty(settings: Settings) -> Settings:
     """The same Redis with timeouts so short that three silent Sentinels in turn still leave time to say so."""
-    connect_timeout = 3.0 / max(1, len(settings.redis_sentinel_nodes)) if settings.redis_use_sentinel else 2.0
-    return settings.model_copy(update={"redis_socket_timeout": 2.0, "redis_connect_timeout": min(2.0, connect_timeout)})
+    connect_timeout = 2.0 / max(1, len(settings.redis_sentinel_nodes)) if settings.redis_use_sentinel else 2.0
+    return settings.model_copy(update={"redis_socket_timeout": 2.0, "redis_connect_timeout": connect_timeout})
 
 
 def _unreachable(settings: Settings, reason: str) -> str:
