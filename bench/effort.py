@@ -23,6 +23,8 @@ class Effort:
     waves: int
     idle_seconds: float
     doctor_rounds: int
+    depths: tuple[int, ...]
+    flights: tuple[int, ...]
     growth_rounds: int
     transitions: int
     passes: int
@@ -46,6 +48,8 @@ FULL = Effort(
     waves=6,
     idle_seconds=10.0,
     doctor_rounds=11,
+    depths=(10, 10_000, 1_000_000),
+    flights=(100, 100_000),
     growth_rounds=9,
     transitions=100,
     passes=10,
@@ -54,14 +58,16 @@ QUICK = Effort(
     push_rounds=3,
     pushes=200,
     bulk=1000,
-    drain_rounds=2,
-    noops=800,
+    drain_rounds=3,
+    noops=500,
     bigs=100,
     cpu_rounds=1,
     naps=800,
-    waves=2,
+    waves=3,
     idle_seconds=10.0,
     doctor_rounds=4,
+    depths=(10, 10_000, 100_000),
+    flights=(100, 50_000),
     growth_rounds=5,
     transitions=60,
     passes=8,

@@ -43,7 +43,7 @@ class Stage:
 
     def flush(self, who: Contestant) -> None:
         """Empty one contestant's database. Never while a worker of it lives: it would lose its bindings."""
-        self.client(who.database).flushdb(asynchronous=True)
+        self.client(who.database).flushdb()
 
     def log(self, who: Contestant, what: str) -> Path:
         self._logs += 1

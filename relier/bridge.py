@@ -14,13 +14,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from relier import telemetry
 from relier.context import TaskContext
 from relier.errors import HardTimeoutError
-from relier.forks import after_fork
+from relier.forks import PerProcess
 
 logger = logging.getLogger("relier")
 BRIDGE_LIMIT = 300.0
@@ -42,14 +41,11 @@ class Limits:
         return self.hard + BRIDGE_MARGIN if self.hard else BRIDGE_LIMIT
 
 
-@cache
+@PerProcess
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="relier-loop", daemon=True).start()
     return loop
-
-
-after_fork(_loop.cache_clear)
 
 
 class _Call:

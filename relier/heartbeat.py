@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import cache
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from relier import keys
-from relier.forks import after_fork
+from relier.forks import PerProcess
 from relier.holder import Holder
 from relier.ledger import Ledger
 from relier.settings import Settings, get_settings
@@ -78,10 +77,5 @@ class Heartbeat:
         self._suspects = lost - sure
 
 
-@cache
-def heartbeat(node: str) -> Heartbeat:
-    """This process's heartbeat; the first call starts it."""
-    return Heartbeat(node)
-
-
-after_fork(heartbeat.cache_clear)
+#: This process's heartbeat for a node name; the first call starts it.
+heartbeat = PerProcess(Heartbeat)

@@ -11,7 +11,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
@@ -27,7 +26,7 @@ from relier.durability import (
     wait_command,
 )
 from relier.errors import DurabilityError
-from relier.forks import after_fork
+from relier.forks import PerProcess, after_fork
 from relier.scripts import Script, load
 from relier.settings import Settings, get_settings
 
@@ -297,10 +296,8 @@ async def _both_async(connection: Any, command: tuple[Any, ...], wait: tuple[Any
     return reply, seen
 
 
-@lru_cache(maxsize=1)
-def get_ledger() -> Ledger:
-    """This process's ledger. A fork starts with none, for connections must not be shared."""
-    return Ledger(get_settings())
+#: This process's ledger. A forked child has one of its own, for connections must not be shared.
+get_ledger = PerProcess(lambda: Ledger(get_settings()))
 
 
 _per_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLedger] = weakref.WeakKeyDictionary()
@@ -317,7 +314,7 @@ def get_async_ledger() -> AsyncLedger:
 
 def forget() -> None:
     """Drop this process's ledgers, after a fork or when settings changed in a test."""
-    get_ledger.cache_clear()
+    get_ledger.forget()
     _per_loop.clear()
 
 

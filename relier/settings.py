@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
         if self.redis_use_sentinel:
             nodes = ",".join(f"{host}:{port}" for host, port in self.redis_sentinel_nodes)
             return f"{self.redis_sentinel_master_name} via Sentinel {nodes}"
-        return self.redis_url.split("://", 1)[-1].rsplit("@", 1)[-1].split("/", 1)[0] or "localhost:6379"
+        return re.split("[/?]", self.redis_url.split("://", 1)[-1].rsplit("@", 1)[-1])[0] or "localhost:6379"
 
 
 def parse_nodes(text: str) -> tuple[tuple[str, int], ...]:

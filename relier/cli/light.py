@@ -85,7 +85,7 @@ class Light:
             nodes = ",".join(f"{host}:{port}" for host, port in self.redis_sentinel_nodes)
             return f"{self.redis_sentinel_master_name} via Sentinel {nodes}"
         rest: str = self.redis_url.split("://", 1)[-1].rsplit("@", 1)[-1]
-        return rest.split("/", 1)[0] or "localhost:6379"
+        return re.split("[/?]", rest)[0] or "localhost:6379"
 
 
 def _written() -> dict[str, str]:

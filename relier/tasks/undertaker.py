@@ -9,11 +9,10 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from relier import phoenix
-from relier.forks import after_fork
+from relier.forks import PerProcess
 from relier.holder import Holder
 from relier.ledger import FOREVER, Ledger
 from relier.settings import get_settings
@@ -22,14 +21,11 @@ logger = logging.getLogger("relier")
 Job = Callable[[Ledger], object]
 
 
-@cache
+@PerProcess
 def _jobs() -> queue.SimpleQueue[Job]:
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_work, args=(jobs,), name="relier-undertaker", daemon=True).start()
     return jobs
-
-
-after_fork(_jobs.cache_clear)
 
 
 def _work(jobs: queue.SimpleQueue[Job]) -> None:
