@@ -7,6 +7,7 @@ QUEUES  ?= high_priority,default,low_priority,re-queue
 INCLUDE ?=
 CONCURRENCY ?= 8
 REDIS_SERVER ?= redis-server
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak bench lint format types worker resurrector redis clean
@@ -27,7 +28,7 @@ demo: $(STAMP) ## Kill workers under load, with Relier and with stock Celery, an
 	$(BIN)/python -m demo $(ARGS)
 
 test: $(STAMP) ## Run every test on a Redis of its own
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(STAMP) ## Run the long repetitions: hundreds of kills, ten failovers
 	$(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)

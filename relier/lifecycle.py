@@ -265,7 +265,7 @@ def _divert(this: Run, signal: Exception) -> Any:
     if isinstance(signal, Reject) and not signal.requeue:
         _fail(this, signal)
     elif isinstance(signal, Reject):
-        get_ledger().call("handoff", this.holder, "0", this.task_id, window=FOREVER)
+        get_ledger().call("handoff", this.holder, f"={this.incarnation}", this.task_id, window=FOREVER)
     else:
         _forget(this)
     results.mute(this.request)

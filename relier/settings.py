@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, model_validator
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
     secret_keys_previous_file: Path | None = None
     accept_unsigned: bool = False
 
-    runtime_dir: Path = Path("/tmp/relier")  # noqa: S108  pulse files; each user gets a directory of its own
+    runtime_dir: Path = Path(gettempdir(), "relier")  # pulse files; each user gets a directory of its own
 
     @model_validator(mode="before")
     @classmethod

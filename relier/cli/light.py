@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ FIELDS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "redis_sentinel_password": (str, None),
     "redis_tls": (_flag, False),
     "redis_tls_ca_file": (Path, None),
-    "runtime_dir": (Path, Path("/tmp/relier")),  # noqa: S108  the same default as in relier.settings
+    "runtime_dir": (Path, Path(gettempdir(), "relier")),
 }
 
 

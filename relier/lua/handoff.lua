@@ -1,5 +1,6 @@
 -- handoff: a holder gives back what it cannot finish. No death, so nothing counts against the cap.
--- ARGV 1 holder  2 '1' to close the holder for good  3... task ids (none: everything it holds)
+-- ARGV 1 holder  2 '1' to close the holder for good, or '=<incarnation>' to give back that one only
+-- ARGV 3... task ids (none: everything it holds)
 -- Reply the ids that are back in line
 even_when_full()
 local holder = ARGV[1]
@@ -11,8 +12,13 @@ if ARGV[2] == '1' then
 end
 local given = {}
 for _, id in ipairs(ids) do
-  local row = redis.call('HMGET', record_key(id), 'state', 'holder', 'name', 'extra', 'attempts')
-  redis.call('SREM', held_key(holder), id)
+  local row = redis.call('HMGET', record_key(id), 'state', 'holder', 'name', 'extra', 'attempts', 'incarnation')
+  local fence = string.match(ARGV[2], '^=(.+)$')
+  if row[1] == 'running' and row[2] == holder and fence and fence ~= row[6] then
+    row[1] = 'newer'
+  else
+    redis.call('SREM', held_key(holder), id)
+  end
   if row[1] == 'running' and row[2] == holder then
     redis.call('HSET', record_key(id), 'attempts', row[5] - 1)
     requeue(id, row[3], REQUEUE, row[4])

@@ -9,12 +9,15 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 from pydantic import ValidationError
 
 from relier import keys
 from relier.connection import encrypted, sentinel_credentials
 from relier.settings import Settings, get_settings
 
+# kombu turns to the next Sentinel by its URL, whose scheme would bring kombu's own transport back.
+TRANSPORT_ALIASES["sentinel"] = "relier.tasks.broker:SentinelTransport"
 HEALTH_CHECK = 5
 VISIBILITY_TIMEOUT = 3600
 
@@ -40,7 +43,7 @@ def broker_url(settings: Settings) -> str:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "socket_timeout": 2 * settings.redis_socket_timeout,
+        "socket_timeout": settings.redis_socket_timeout,
         "socket_connect_timeout": settings.redis_connect_timeout,
         "socket_keepalive": True,
         "health_check_interval": HEALTH_CHECK,

@@ -53,12 +53,13 @@ class LedgerQoS(kombu_redis.QoS):
     def ack(self, delivery_tag: str) -> None:
         if self._is_light(delivery_tag):
             virtual.QoS.ack(self, delivery_tag)
-        else:
+        elif self._is_open():
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self._is_light(delivery_tag):
-            super().reject(delivery_tag, requeue=requeue)
+            if self._is_open():
+                super().reject(delivery_tag, requeue=requeue)
             return
         if requeue:
             self._give_back([self._delivered[delivery_tag].headers["id"]])
@@ -70,12 +71,18 @@ class LedgerQoS(kombu_redis.QoS):
         self._give_back(self.unclaimed())
         for tag in [tag for tag in self._delivered if self._is_light(tag)]:
             del self._delivered[tag]
-        super().restore_unacked(client)
+        if self._delivered and self._is_open():
+            super().restore_unacked(client)
 
     def unclaimed(self) -> list[str]:
         """The task ids of the claim checks held here; those that run already no longer need one."""
         held = list(self._delivered.items())
         return [m.headers["id"] for tag, m in held if tag not in self._dirty and is_claim_check(m)]
+
+    def _is_open(self) -> bool:
+        """A task that ran while the connection was lost acknowledges on a channel that is closed: nothing to do."""
+        connection = self.channel.connection
+        return connection is not None and connection.client is not None
 
     def _is_light(self, delivery_tag: str) -> bool:
         message = self._delivered.get(delivery_tag)

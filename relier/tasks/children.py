@@ -36,6 +36,10 @@ class Children:
             if process.pid is not None and process.pid not in self._watched:
                 self._add(process.pid)
 
+    def holders(self) -> list[Holder]:
+        """The holders that the children are."""
+        return [holder for holder, _ in list(self._watched.values())]
+
     def kill(self) -> list[Holder]:
         """Kill them all; returns the holders they were."""
         holders, watched = [], dict(self._watched)

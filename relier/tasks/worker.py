@@ -13,6 +13,7 @@ from queue import Empty
 from typing import Any
 
 from celery import bootsteps, signals
+from celery.worker.state import active_requests
 from redis.exceptions import RedisError
 
 from relier import keys, preflight, telemetry
@@ -24,6 +25,7 @@ from relier.settings import get_settings
 from relier.tasks import drain
 from relier.tasks.broker import BRPOP_SECONDS
 from relier.tasks.children import Children
+from relier.tasks.request import LedgerRequest
 
 logger = logging.getLogger("relier")
 PULSE_SECONDS = 5.0
@@ -32,6 +34,7 @@ MANY_THREADS = 32
 STALLED_SECONDS = 30.0
 FETCH_SECONDS = BRPOP_SECONDS + 0.2
 LAST_SECONDS = 15.0
+IDLE_SECONDS = 4.0  # longer than a clean stop takes after the last task
 
 
 class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -54,10 +57,12 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         worker.wait_for_soft_shutdown = self.leave_now
         if not type(worker.pool).__module__.endswith("prefork"):
             heartbeat(worker.hostname)  # before its threads race to start it: two would each miss the other's tasks
-        threading.Thread(target=Registration(self).run, name="relier-registration", daemon=True).start()
+        self._registration = Registration(self)
 
-    def stop(self, worker: Any) -> None:
-        _unregister(worker.hostname)
+    def gone(self) -> None:
+        """The worker has stopped: nothing runs here any more."""
+        self._registration.end()
+        _unregister(self.worker.hostname)
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Runs at every (re)connection, when the hub has forgotten its readers."""
@@ -91,16 +96,37 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._give_back(ledger)
         time.sleep(min(patience, FETCH_SECONDS))  # a fetch that was under way has brought its message by then
         self._give_back(ledger)
-        time.sleep(max(0.0, deadline - time.monotonic()))
+        self._wait_until_idle(ledger, deadline)
         holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
         self._hang_up()
         self._give_back(ledger)
         handed = sum(len(_try(ledger, "handoff", str(holder), "1")) for holder in holders)
-        telemetry.event("drains", type="forced")
-        logger.warning("The drain is over after %g s; %d tasks that still ran were handed off.", patience, handed)
-        _unregister(self.worker.hostname)
+        telemetry.event("drains", type="forced" if handed else "clean")
+        if handed:
+            logger.warning("The drain is over after %g s; %d tasks that still ran were handed off.", patience, handed)
+        self.gone()
         sys.stderr.flush()
         os._exit(0)
+
+    def _wait_until_idle(self, ledger: Ledger, deadline: float) -> None:
+        """Normally the worker ends by itself when its last task does. A prefork pool that was sent tasks in the moment
+        of the signal may wait for them in vain, so a worker that stays idle is ended.
+        """
+        idle_since = time.monotonic()
+        while (now := time.monotonic()) < min(deadline, idle_since + IDLE_SECONDS):
+            if self._busy(ledger):
+                idle_since = now
+            time.sleep(0.2)
+
+    def _busy(self, ledger: Ledger) -> bool:
+        if any(not isinstance(request, LedgerRequest) for request in list(active_requests)):
+            return True
+        if not self._children:
+            return bool(heartbeat(self.worker.hostname).running)
+        try:
+            return any(ledger.client.scard(keys.held(str(child))) for child in self._children.holders())
+        except (RedisError, OSError):
+            return True
 
     def leave_now(self) -> None:
         """In place of Celery's cold shutdown, which cancels task by task and cannot do so on solo and threads."""
@@ -152,9 +178,16 @@ class Registration:
         self._guardian = guardian
         self._ledger = Ledger(get_settings())
         self._since = time.time()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="relier-registration", daemon=True)
+        self._thread.start()
 
-    def run(self) -> None:
-        while True:
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
             if self._guardian.alive:
                 self._pulse()
             pause = PULSE_SECONDS
@@ -162,7 +195,7 @@ class Registration:
                 pause = self._register()
             except (RedisError, OSError) as error:
                 logger.debug("Registration not delivered: %s", error)
-            time.sleep(pause)
+            self._over.wait(pause)
 
     def _pulse(self) -> None:
         path = pulse_file(self._guardian.worker.hostname)
@@ -197,6 +230,7 @@ class Registration:
 
 def _temper(worker: Any) -> None:
     """Fewer idle events than Celery's one in two seconds, and no hoard of messages behind a thousand threads."""
+    worker.options["without_mingle"] = True  # two seconds at every start, for revokes that the ledger knows anyway
     worker.options["heartbeat_interval"] = worker.options.get("heartbeat_interval") or EVENT_SECONDS
     if worker.concurrency > MANY_THREADS:
         worker.prefetch_multiplier = min(worker.prefetch_multiplier, 1)
@@ -239,10 +273,16 @@ def _leave(sender: Any = None, how: str = "Warm", **_: Any) -> None:
         threading.Thread(target=guardian.leave, args=(patience,), name="relier-drain", daemon=True).start()
 
 
+def _gone(sender: Any = None, **_: Any) -> None:
+    for guardian in _guardians:
+        guardian.gone()
+
+
 def install(app: Any) -> None:
     """Add Relier's steps and control commands to the workers of an app."""
     from relier.tasks import control  # noqa: F401
 
     app.steps["worker"].add(Guardian)
     signals.worker_init.connect(_preflight, dispatch_uid="relier.preflight")
+    signals.worker_shutdown.connect(_gone, dispatch_uid="relier.gone")
     signals.worker_shutting_down.connect(_leave, dispatch_uid="relier.drain")
