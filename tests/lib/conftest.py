@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _point_relier_at_it(server: RedisServer) -> None:
-    """Before anything of Relier is imported: the default app reads its settings once."""
+    """Before anything of Relier is imported: the default app reads its settings once, and no test may be the first."""
     os.environ["RELIER_REDIS_URL"] = server.url
+    import_module("relier.tasks.app")
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""The workloads of the application: workers and the resurrector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from infra.topology import environment
+from infra.topology.build_redis import NETWORK, networks, redis_is_up
+from infra.topology.workload import FileMount, Probe, SecretMount, VolumeMount, Workload
+
+if TYPE_CHECKING:
+    from infra.topology.model import Pool, Topology
+
+APP_UID = "10001:10001"
+SOURCE = FileMount("relier", "/app/relier")
+
+
+def user(topology: Topology) -> str:
+    """Who the application runs as."""
+    return APP_UID if topology.containers else topology.name
+
+
+def secrets(topology: Topology, workload: str) -> tuple[SecretMount, ...]:
+    """The files behind the `*_FILE` variables."""
+    references = topology.secrets
+    return tuple(
+        SecretMount(name, getattr(references, name), environment.secret_path(topology, workload, name))
+        for name in environment.secret_names(topology)
+    )
+
+
+def volumes(topology: Topology) -> tuple[VolumeMount, ...]:
+    """Large checkpoints: the same disk for whoever writes and whoever resumes."""
+    part = topology.checkpoints
+    if part.backend == "inline":
+        return ()
+    shared = part.access == "rwx"
+    return (VolumeMount("redis_checkpoints", part.dir, part.size, shared=shared, storage_class=part.storage_class),)
+
+
+def app_networks(topology: Topology) -> tuple[str, ...]:
+    """Redis, and the way out that tasks take."""
+    return networks(topology, NETWORK, "edge")
+
+
+def celery(topology: Topology, name: str, pool: Pool) -> tuple[str, ...]:
+    """The worker's command line. `%h` is for Celery: the host's name makes the node's name unique."""
+    argv = ("celery", "-A", "relier.tasks.app", "worker", "-l", topology.app.log_level.lower(), "-n", f"{name}@%h")
+    include = (f"--include={','.join(topology.app.include)}",) if topology.app.include else ()
+    return (*argv, "-Q", ",".join(pool.queues), "-P", pool.pool, "-c", str(pool.concurrency), *include)
+
+
+def probe(topology: Topology, kind: str, name: str) -> tuple[str, ...]:
+    """`rl probe`. A container has one worker, a host several: there the node is named (`%h`: the host's name)."""
+    return ("rl", "probe", kind, *(() if topology.containers else ("--node", f"{name}@%h")))
+
+
+def workers(topology: Topology) -> Iterator[Workload]:
+    """One workload a pool. Liveness never asks Redis: its outage must not restart the fleet."""
+    for name, pool in topology.workers.items():
+        live, ready = probe(topology, "live", name), probe(topology, "ready", name)
+        yield Workload(
+            name=name,
+            kind="worker",
+            image=topology.app.image if topology.containers else None,
+            argv=celery(topology, name, pool),
+            user=user(topology),
+            memory=pool.memory,
+            memory_request=pool.memory_request,
+            cpus=pool.cpus,
+            cpu_request=pool.cpu_request,
+            grace=pool.grace,
+            pre_stop=pool.pre_stop,
+            env=environment.of_worker(topology, name, pool),
+            secrets=secrets(topology, name),
+            volumes=volumes(topology),
+            files=(SOURCE,) if topology.app.bind_source else (),
+            networks=app_networks(topology),
+            depends_on=redis_is_up(topology),
+            live=Probe(live, every=10.0),
+            ready=Probe(ready, every=5.0, start_period=30.0),
+            start=Probe(live, every=2.0, failures=30),
+            replicas=topology.copies(pool),
+            queues=pool.queues,
+            concurrency=pool.concurrency,
+            connections=pool.links,
+        )
+
+
+def resurrector(topology: Topology) -> Workload:
+    """The one process that finds the dead. It has no pulse, so that nothing but its own end restarts it."""
+    part, name = topology.resurrector, "resurrector"
+    return Workload(
+        name=name,
+        kind="resurrector",
+        image=topology.app.image if topology.containers else None,
+        argv=("rl", "run-resurrector", "--loglevel", loglevel(topology)),
+        user=user(topology),
+        memory=part.memory,
+        memory_request=part.memory_request,
+        cpus=part.cpus,
+        cpu_request=part.cpu_request,
+        grace=part.grace,
+        env=environment.of_resurrector(topology, name),
+        secrets=secrets(topology, name),
+        volumes=volumes(topology),
+        files=(SOURCE,) if topology.app.bind_source else (),
+        networks=app_networks(topology),
+        depends_on=redis_is_up(topology),
+        ready=Probe(("rl", "doctor"), every=10.0, start_period=15.0),
+        update="recreate",
+        connections=part.connections,
+    )
+
+
+def loglevel(topology: Topology) -> str:
+    """The resurrector knows no level above error."""
+    return topology.app.log_level.lower().replace("critical", "error")

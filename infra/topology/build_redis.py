@@ -1,0 +1,267 @@
+"""The workloads of Redis: data nodes, Sentinels, backup and drill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from infra.topology import environment
+from infra.topology.units import number
+from infra.topology.workload import Dependency, FileMount, Port, Probe, SecretMount, VolumeMount, Workload
+
+if TYPE_CHECKING:
+    from infra.topology.model import Backup, Topology
+
+REDIS_UID = "999:999"
+HOME = "/etc/relier"
+SCRIPTS = "scripts/redis"
+DATA = "/data"
+NETWORK = "data"
+# `redis-cli ping` ends with 0 whatever the answer is, so the answer is read. Passwords come from files.
+ASK = 'redis-cli {options}-p {port} ping | grep -qE "^({answers})"'
+LOGIN = 'REDISCLI_AUTH="$(cat {secret})" '
+ALIVE = "PONG|LOADING|MASTERDOWN"
+READY = "PONG"
+# Under an ACL each user takes a password of its own, or shares the one it falls back to.
+USERS = ("probe",)
+FALLBACK = {"replica": "redis", "backup": "redis", "probe": "redis"}
+
+
+def user(topology: Topology) -> str:
+    """Who Redis runs as: the image's user, or the distribution's."""
+    return REDIS_UID if topology.containers else "redis"
+
+
+def networks(topology: Topology, *names: str) -> tuple[str, ...]:
+    """Compose has networks; elsewhere addresses and policies do their work."""
+    return names if topology.tier in ("dev", "prod") else ()
+
+
+def mount(topology: Topology, workload: str, name: str) -> Iterator[SecretMount]:
+    """A secret as a file, or the one it falls back to, or nothing."""
+    secrets = topology.secrets
+    if reference := getattr(secrets, name) or getattr(secrets, FALLBACK.get(name, name)):
+        yield SecretMount(name, reference, environment.secret_path(topology, workload, name))
+
+
+def mounts(topology: Topology, workload: str, *names: str) -> tuple[SecretMount, ...]:
+    """Several secrets."""
+    return tuple(found for name in names for found in mount(topology, workload, name))
+
+
+def scripts(*names: str) -> tuple[FileMount, ...]:
+    """Files of `scripts/redis`, where the images expect them."""
+    return tuple(FileMount(f"{SCRIPTS}/{name}", f"{HOME}/{name}") for name in names)
+
+
+def overlay_source(topology: Topology) -> str:
+    """Where the tier's overlay is kept."""
+    return f"{SCRIPTS}/overlays/{topology.tier}.conf"
+
+
+def ping(topology: Topology, workload: str, port: int, secret: str, answers: str) -> tuple[str, ...]:
+    """A probe's command line that holds no password."""
+    options = f"--user {secret} " if topology.redis.acl and secret in USERS else ""
+    login = "".join(LOGIN.format(secret=found.path) for found in mount(topology, workload, secret))
+    return ("sh", "-c", login + ASK.format(options=options, port=port, answers=answers))
+
+
+def sides(topology: Topology, service: str, nodes: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Workload names with their nodes: a container a node, or one StatefulSet or unit for all of them."""
+    if topology.tier in ("dev", "prod"):
+        yield from ((node, (node,)) for node in nodes)
+    elif topology.tier == "k8s":
+        yield nodes[0].rpartition("-")[0], nodes
+    else:
+        yield service, nodes
+
+
+def redis_environment(topology: Topology, nodes: tuple[str, ...]) -> dict[str, str]:
+    """What the entrypoint of a data node must know before it believes its own file."""
+    known = {"REDIS_NODES": environment.redis_nodes(topology), "REDIS_PORT": str(topology.redis.port)}
+    if len(nodes) == 1:
+        known["REDIS_NODE"] = environment.address(topology, nodes[0])
+    if part := topology.sentinel:
+        known |= {"REDIS_SENTINELS": environment.sentinel_nodes(topology), "REDIS_MASTER_NAME": part.master_name}
+    return environment.ordered(known | {"REDIS_ACL": "true" if topology.redis.acl else "false"})
+
+
+def data_nodes(topology: Topology) -> Iterator[Workload]:
+    """Redis itself."""
+    redis = topology.redis
+    for place, (name, nodes) in enumerate(sides(topology, "redis", redis.nodes)):
+        yield Workload(
+            name=name,
+            kind="redis",
+            image=redis.image if topology.containers else None,
+            argv=(f"{HOME}/entrypoint", "redis"),
+            user=user(topology),
+            memory=redis.memory,
+            grace=redis.grace,
+            env=redis_environment(topology, nodes),
+            secrets=mounts(topology, name, "redis", "replica", "backup", "probe", "sentinel"),
+            volumes=(VolumeMount(f"{name.replace('-', '_')}_data", data_dir(topology), redis.storage),),
+            files=redis_files(topology),
+            ports=(Port(redis.port, dict(enumerate(redis.publish)).get(place)),),
+            networks=networks(topology, NETWORK, *(["edge"] if redis.publish else [])),
+            live=Probe(ping(topology, name, redis.port, "probe", ALIVE)),
+            ready=Probe(ping(topology, name, redis.port, "probe", READY), every=5.0, start_period=30.0),
+            start=Probe(ping(topology, name, redis.port, "probe", READY), every=5.0, failures=120),
+            replicas=len(nodes),
+            nodes=nodes,
+        )
+
+
+def data_dir(topology: Topology) -> str:
+    """Where a data node keeps its files."""
+    return DATA if topology.containers else "/var/lib/redis"
+
+
+def redis_files(topology: Topology) -> tuple[FileMount, ...]:
+    """The baseline, the tier's overlay and what starts them."""
+    overlay = FileMount(overlay_source(topology), f"{HOME}/overlay.conf")
+    return (*scripts("redis.conf"), overlay, *scripts("users.acl.template", "entrypoint"))
+
+
+def sentinel_environment(topology: Topology, nodes: tuple[str, ...]) -> dict[str, str]:
+    """What a Sentinel's file is seeded with, once."""
+    part = topology.sentinel
+    if part is None:
+        return {}
+    known = {
+        "REDIS_NODES": environment.redis_nodes(topology),
+        "REDIS_SENTINELS": environment.sentinel_nodes(topology),
+        "REDIS_MASTER_NAME": part.master_name,
+        "REDIS_ACL": "true" if topology.redis.acl else "false",
+        "SENTINEL_PORT": str(part.port),
+        "SENTINEL_QUORUM": str(part.votes),
+        "SENTINEL_DOWN_AFTER_MS": number(part.down_after * 1000),
+        "SENTINEL_FAILOVER_TIMEOUT_MS": number(part.failover_timeout * 1000),
+    }
+    named = {"SENTINEL_NODE": environment.address(topology, nodes[0])} if len(nodes) == 1 else {}
+    return environment.ordered(known | named)
+
+
+def sentinels(topology: Topology) -> Iterator[Workload]:
+    """Who watches the master."""
+    part = topology.sentinel
+    if part is None:
+        return
+    for place, (name, nodes) in enumerate(sides(topology, "sentinel", part.nodes)):
+        yield Workload(
+            name=name,
+            kind="sentinel",
+            image=part.image if topology.containers else None,
+            argv=(f"{HOME}/entrypoint", "sentinel"),
+            user=user(topology),
+            memory=part.memory,
+            grace=10.0,
+            env=sentinel_environment(topology, nodes),
+            secrets=mounts(topology, name, "sentinel", *([] if topology.redis.acl else ["redis"])),
+            volumes=(VolumeMount(f"{name.replace('-', '_')}_state", data_dir(topology), 64 * 1024**2),),
+            files=scripts("sentinel.conf", "entrypoint"),
+            ports=(Port(part.port, dict(enumerate(part.publish)).get(place)),),
+            networks=networks(topology, NETWORK, *(["edge"] if part.publish else [])),
+            depends_on=tuple(Dependency(node, "started") for node in topology.redis.nodes if topology.tier == "prod"),
+            live=Probe(ping(topology, name, part.port, "sentinel", ALIVE)),
+            ready=Probe(ping(topology, name, part.port, "sentinel", READY), every=5.0, start_period=30.0),
+            replicas=len(nodes),
+            nodes=nodes,
+        )
+
+
+def looped(topology: Topology, script: str, every: float) -> tuple[str, ...]:
+    """A sidecar waits by itself; timers and CronJobs call once."""
+    waits = ("--every", number(every)) if topology.tier in ("dev", "prod") else ()
+    return (f"{HOME}/{script}", *waits)
+
+
+def backup_environment(topology: Topology) -> dict[str, str]:
+    """Where backups come from, where they go, and how long they stay."""
+    part = topology.backup
+    if part is None:
+        return {}
+    known = {
+        "BACKUP_DIR": backup_dir(topology, part),
+        "BACKUP_KEEP_SECONDS": number(part.keep),
+        "BACKUP_ALERT_SECONDS": number(part.alert_after),
+        "REDIS_NODES": environment.redis_nodes(topology),
+        "REDIS_ACL": "true" if topology.redis.acl else "false",
+    }
+    if sentinel := topology.sentinel:
+        known |= {"REDIS_SENTINELS": environment.sentinel_nodes(topology), "REDIS_MASTER_NAME": sentinel.master_name}
+    if place := part.offsite:
+        known |= {"OFFSITE_BUCKET": place.bucket} | ({"OFFSITE_ENDPOINT": place.endpoint} if place.endpoint else {})
+    return environment.ordered(known)
+
+
+def backup_dir(topology: Topology, part: Backup) -> str:
+    """In a container the image's own data directory: a volume takes its owner from there, and is root's elsewhere."""
+    return DATA if topology.containers else part.dir
+
+
+def backups(topology: Topology) -> Iterator[Workload]:
+    """The copy that leaves the machine."""
+    part = topology.backup
+    if part is None:
+        return
+    yield Workload(
+        name="backup",
+        kind="backup",
+        image=topology.redis.image if topology.containers else None,
+        argv=looped(topology, "backup", part.every),
+        user=user(topology),
+        memory=part.memory,
+        grace=30.0,
+        env=backup_environment(topology),
+        secrets=mounts(topology, "backup", "backup", "sentinel", "offsite"),
+        volumes=(VolumeMount("redis_backups", backup_dir(topology, part), part.storage),),
+        files=scripts("backup", "restore"),
+        networks=networks(topology, NETWORK, *(["edge"] if part.offsite else [])),
+        depends_on=redis_is_up(topology),
+        schedule=part.every,
+        update="recreate",
+    )
+
+
+def drills(topology: Topology) -> Iterator[Workload]:
+    """The rehearsal. It talks to nobody: what it loads, it loads into a server of its own."""
+    part, source = topology.drill, topology.backup
+    if part is None or source is None:
+        return
+    yield Workload(
+        name="drill",
+        kind="drill",
+        image=topology.redis.image if topology.containers else None,
+        argv=looped(topology, "drill", part.every),
+        user=user(topology),
+        memory=part.memory,
+        grace=10.0,
+        env=drill_environment(topology, source),
+        volumes=drill_volumes(topology, source),
+        files=scripts("drill", "restore", "redis.conf"),
+        depends_on=(Dependency("backup", "started"),) if topology.tier in ("dev", "prod") else (),
+        schedule=part.every,
+        update="recreate",
+    )
+
+
+def drill_environment(topology: Topology, source: Backup) -> dict[str, str]:
+    """Which backups, how old the newest may be, and where there is disk: a restored server in /tmp would be memory."""
+    known = {"BACKUP_DIR": source.dir, "BACKUP_ALERT_SECONDS": number(source.alert_after)}
+    return environment.ordered(known | ({"TMPDIR": DATA} if topology.containers else {}))
+
+
+def drill_volumes(topology: Topology, source: Backup) -> tuple[VolumeMount, ...]:
+    """The backups to read, and room for what is restored."""
+    backups_to_read = VolumeMount("redis_backups", source.dir, source.storage, read_only=True)
+    room = VolumeMount("drill_scratch", DATA, topology.redis.storage)
+    return (backups_to_read, room) if topology.containers else (backups_to_read,)
+
+
+def redis_is_up(topology: Topology) -> tuple[Dependency, ...]:
+    """What a client of Redis waits for, where a tier can wait."""
+    if topology.tier not in ("dev", "prod"):
+        return ()
+    sentinels_of = topology.sentinel.nodes if topology.sentinel else ()
+    return tuple(Dependency(node) for node in (*topology.redis.nodes, *sentinels_of))

@@ -1,0 +1,343 @@
+"""The topology: what a deployment is made of. Frozen, strict, and unable to break the rules of `infra.topology.rules`.
+
+Sizes are bytes and durations seconds inside; a stack writes them as `512mb` and `60s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from infra.topology.units import Count, Pause, Seconds, Size
+from relier.settings import Durability
+
+Tier = Literal["dev", "prod", "k8s", "bare"]
+Queue = Literal["high_priority", "default", "low_priority", "re-queue"]
+
+
+def _form(pattern: str, words: str) -> StringConstraints:
+    """Text of a form, and how a refusal names that form."""
+    FORMS[pattern] = words
+    return StringConstraints(pattern=pattern)
+
+
+FORMS: dict[str, str] = {}
+REFERENCES = "env:NAME, file:/path, vault:name or k8s:secret/key,"
+Name = Annotated[str, _form(r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", "2 to 40 small letters, digits and dashes")]
+Text = Annotated[str, _form(r"^\S+$", "text without spaces")]
+Path = Annotated[str, _form(r"^/[\w./-]+$", "an absolute path")]
+Module = Annotated[str, _form(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", "a module")]
+Variable = Annotated[str, _form(r"^[A-Z][A-Z0-9_]*$", "a variable's name in capitals")]
+Publish = Annotated[str, _form(r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{2,5}$", "an address and a port")]
+Reference = Annotated[
+    str,
+    _form(
+        r"^(env:[A-Z][A-Z0-9_]*|file:/[\w./-]+|vault:[a-z_]\w*|k8s:[a-z0-9][a-z0-9.-]*/[\w.-]+)$",
+        REFERENCES,
+    ),
+]
+RESERVED = 128
+
+Value = TypeVar("Value")
+Key = TypeVar("Key")
+# Read-only: a frozen model must not hold a dict that anybody can write to.
+FrozenMap = Annotated[Mapping[Key, Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
+
+
+class Part(BaseModel):
+    """Nothing unknown, nothing guessed from another type, nothing changed later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class App(Part):
+    """The application: Relier together with the user's tasks."""
+
+    image: Text | None = Field(
+        default=None, description="The image of workers and resurrector.", examples=["relier:1.0.0"]
+    )
+    package: Text | None = Field(
+        default=None, description="What a host installs where there are no images.", examples=["relier==1.0.0"]
+    )
+    include: tuple[Module, ...] = Field(default=(), description="Modules with tasks.", examples=[["shop.tasks"]])
+    bind_source: bool = Field(
+        default=False, description="Mount the source into the containers (dev only).", examples=[True]
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(default="INFO", examples=["INFO"])
+
+
+class Persistence(Part):
+    """What Redis writes to disk, and when."""
+
+    appendonly: bool = Field(default=True, description="The append-only file; the promise needs it.", examples=[True])
+    appendfsync: Literal["everysec", "always", "no"] = Field(default="everysec", examples=["everysec"])
+    no_appendfsync_on_rewrite: bool = Field(
+        default=False, description="Skips syncs during a rewrite.", examples=[False]
+    )
+    rewrite_percentage: Count = Field(default=100, description="Growth before the file is rewritten.", examples=[100])
+    rewrite_min_size: Size = Field(default=64 * 1024**2, description="No rewrite below this size.", examples=["64mb"])
+    snapshots: tuple[tuple[Count, Count], ...] = Field(
+        default=((3600, 1), (300, 100), (60, 10_000)),
+        description="Pairs of seconds and changes after which a snapshot is taken.",
+        examples=[[[3600, 1]]],
+    )
+
+
+class Redis(Part):
+    """The data nodes. The first is the master of a first start; afterwards the Sentinels know."""
+
+    image: Text = Field(default="redis:8.0", examples=["redis:8.0"])
+    nodes: tuple[Name, ...] = Field(
+        description="Node names, the first master first.", min_length=1, examples=[["redis"]]
+    )
+    port: int = Field(default=6379, ge=1, le=65_535, examples=[6379])
+    memory: Size = Field(description="The limit of one node.", examples=["2gb"])
+    maxmemory: Size = Field(description="What data may use; a fork may double it.", examples=["1gb"])
+    maxmemory_policy: Literal["noeviction"] = Field(default="noeviction", examples=["noeviction"])
+    maxclients: Count = Field(default=10_000, examples=[10_000])
+    reserved_clients: Count = Field(
+        default=RESERVED, description="Kept for producers, replicas, Sentinels, probes and people.", examples=[RESERVED]
+    )
+    min_replicas_to_write: int = Field(default=0, ge=0, le=100, examples=[1])
+    min_replicas_max_lag: Seconds = Field(default=10.0, examples=["10s"])
+    persistence: Persistence = Persistence()
+    acl: bool = Field(default=False, description="Users with least privilege; no default user.", examples=[True])
+    grace: Seconds = Field(default=60.0, description="Time to write the last snapshot.", examples=["60s"])
+    storage: Size = Field(default=10 * 1024**3, description="Disk of one node.", examples=["10gb"])
+    publish: tuple[Publish, ...] = Field(default=(), examples=[["127.0.0.1:6379"]])
+
+    @property
+    def replicas(self) -> int:
+        """How many nodes follow the master."""
+        return len(self.nodes) - 1
+
+
+class Sentinel(Part):
+    """Who watches the master and elects the next one."""
+
+    image: Text = Field(default="redis:8.0", examples=["redis:8.0"])
+    nodes: tuple[Name, ...] = Field(
+        description="Node names, an odd number.", min_length=1, examples=[["s-1", "s-2", "s-3"]]
+    )
+    port: int = Field(default=26_379, ge=1, le=65_535, examples=[26_379])
+    master_name: Text = Field(default="relier-master", examples=["relier-master"])
+    quorum: Count | None = Field(
+        default=None, description="Votes that declare the master down; default: a majority.", examples=[2]
+    )
+    down_after: Seconds = Field(default=5.0, examples=["5s"])
+    failover_timeout: Seconds = Field(default=15.0, examples=["15s"])
+    memory: Size = Field(default=128 * 1024**2, examples=["128mb"])
+    publish: tuple[Publish, ...] = Field(default=(), examples=[["127.0.0.1:26379"]])
+
+    @property
+    def majority(self) -> int:
+        """The fewest votes that two halves cannot both have."""
+        return len(self.nodes) // 2 + 1
+
+    @property
+    def votes(self) -> int:
+        """The quorum that is meant."""
+        return self.quorum or self.majority
+
+
+class Pool(Part):
+    """One kind of worker: its queues, its size and how long it may take to leave."""
+
+    queues: tuple[Queue, ...] = Field(min_length=1, examples=[["default"]])
+    replicas: Count = Field(default=1, description="How many workers of this kind.", examples=[1])
+    concurrency: Count = Field(default=8, description="Tasks at once in one worker.", examples=[8])
+    pool: Literal["prefork", "threads", "solo"] = Field(default="prefork", examples=["prefork"])
+    connections: Count | None = Field(
+        default=None, description="Connections of one worker; default: three a task and a quarter more.", examples=[30]
+    )
+    memory: Size = Field(default=1024**3, description="The limit of one worker.", examples=["1gb"])
+    memory_request: Size | None = Field(default=None, description="What the scheduler sets aside.", examples=["512mb"])
+    cpus: float | None = Field(
+        default=None, gt=0, le=1024, description="The limit of one worker in CPUs.", examples=[2]
+    )
+    cpu_request: float | None = Field(default=None, gt=0, le=1024, examples=[0.5])
+    grace: Seconds = Field(default=60.0, description="From SIGTERM to SIGKILL.", examples=["60s"])
+    pre_stop: Pause = Field(
+        default=0.0, description="Pause before SIGTERM, while routes are withdrawn.", examples=["5s"]
+    )
+
+    @property
+    def links(self) -> int:
+        """The connections that are meant."""
+        return self.connections or recommended_connections(self.concurrency)
+
+
+def recommended_connections(concurrency: int) -> int:
+    """Three a task (heartbeat, ledger, idempotency) and a quarter more: 15 for 4, 30 for 8."""
+    return -(-3 * concurrency * 5 // 4)
+
+
+class Resurrector(Part):
+    """The process that finds dead workers. One, and never two during an update."""
+
+    replicas: int = Field(default=1, examples=[1])
+    strategy: Literal["recreate", "rolling"] = Field(default="recreate", examples=["recreate"])
+    interval: Seconds = Field(default=2.0, description="From scan to scan.", examples=["2s"])
+    heartbeat_ttl: Seconds = Field(default=10.0, description="Silence after which a worker is dead.", examples=["10s"])
+    connections: Count = Field(default=10, examples=[10])
+    memory: Size = Field(default=256 * 1024**2, examples=["256mb"])
+    memory_request: Size | None = Field(default=None, examples=["128mb"])
+    cpus: float | None = Field(default=None, gt=0, le=1024, examples=[0.5])
+    cpu_request: float | None = Field(default=None, gt=0, le=1024, examples=[0.1])
+    grace: Seconds = Field(default=10.0, examples=["10s"])
+
+
+class Timeouts(Part):
+    """How long tasks may take; `longest` is the largest `hard_timeout` that any task declares."""
+
+    soft: Seconds = Field(default=25.0, examples=["25s"])
+    hard: Seconds = Field(default=30.0, examples=["30s"])
+    longest: Seconds | None = Field(default=None, examples=["100s"])
+    inflight: Seconds = Field(default=120.0, description="Life of an idempotency claim.", examples=["120s"])
+
+    @property
+    def longest_task(self) -> float:
+        """Seconds of the longest task."""
+        return self.longest or self.hard
+
+
+class Admission(Part):
+    """How many pushes are let in within any span of one window."""
+
+    limit: Count = Field(default=5000, examples=[5000])
+    window: Seconds = Field(default=10.0, examples=["10s"])
+
+
+class Checkpoints(Part):
+    """Where checkpoints over 256 KB go."""
+
+    backend: Literal["inline", "filesystem"] = Field(default="inline", examples=["filesystem"])
+    dir: Path = Field(default="/var/lib/relier/checkpoints", examples=["/var/lib/relier/checkpoints"])
+    access: Literal["rwo", "rwx"] = Field(
+        default="rwo", description="rwx: many hosts write it at once.", examples=["rwx"]
+    )
+    size: Size = Field(default=5 * 1024**3, examples=["5gb"])
+    storage_class: Text | None = Field(default=None, examples=["standard"])
+
+
+class Offsite(Part):
+    """An S3-compatible place for copies of backups."""
+
+    bucket: Text = Field(examples=["s3://relier-backups/prod"])
+    endpoint: Text | None = Field(default=None, examples=["https://s3.example.org"])
+
+
+class Backup(Part):
+    """Snapshots taken over the wire from a healthy replica."""
+
+    every: Seconds = Field(default=3600.0, examples=["1h"])
+    keep: Seconds = Field(default=604_800.0, examples=["7d"])
+    alert_after: Seconds = Field(
+        default=7200.0, description="Age of the newest backup that is an alarm.", examples=["2h"]
+    )
+    dir: Path = Field(default="/var/backups/relier", examples=["/var/backups/relier"])
+    storage: Size = Field(default=20 * 1024**3, examples=["20gb"])
+    memory: Size = Field(default=128 * 1024**2, examples=["128mb"])
+    offsite: Offsite | None = None
+
+
+class Drill(Part):
+    """The rehearsal: the newest backup is loaded into a throw-away server and counted."""
+
+    every: Seconds = Field(default=604_800.0, examples=["7d"])
+    memory: Size = Field(default=1024**3, description="It must hold the data.", examples=["2gb"])
+
+
+class Telemetry(Part):
+    """OpenTelemetry, and what shows it."""
+
+    enabled: bool = Field(default=False, examples=[True])
+    endpoint: Text | None = Field(default=None, examples=["http://otel-collector:4317"])
+    collector: Text | None = Field(default=None, examples=["otel/opentelemetry-collector-contrib:0.120.0"])
+    prometheus: Text | None = Field(default=None, examples=["prom/prometheus:v2.53.3"])
+    grafana: Text | None = Field(default=None, examples=["grafana/grafana:11.5.2"])
+    redis_exporter: Text | None = Field(default=None, examples=["oliver006/redis_exporter:v1.69.0"])
+    anonymous: bool = Field(
+        default=False, description="Grafana shows itself without a login (dev only).", examples=[True]
+    )
+    publish_prometheus: Publish | None = Field(default=None, examples=["127.0.0.1:9090"])
+    publish_grafana: Publish | None = Field(default=None, examples=["127.0.0.1:3000"])
+    memory: Size = Field(default=256 * 1024**2, description="The limit of each of these services.", examples=["256mb"])
+
+
+class Secrets(Part):
+    """Where secrets are, never what they are. `replica`, `backup` and `probe` are users of their own under ACL."""
+
+    redis: Reference | None = Field(default=None, examples=["env:REDIS_PASSWORD"])
+    sentinel: Reference | None = Field(default=None, examples=["env:SENTINEL_PASSWORD"])
+    replica: Reference | None = Field(default=None, examples=["env:REDIS_REPLICA_PASSWORD"])
+    backup: Reference | None = Field(default=None, examples=["env:REDIS_BACKUP_PASSWORD"])
+    probe: Reference | None = Field(default=None, examples=["env:REDIS_PROBE_PASSWORD"])
+    secret_key: Reference | None = Field(default=None, examples=["file:/etc/relier/secret.key"])
+    secret_keys_previous: Reference | None = Field(default=None, examples=["file:/etc/relier/secret.keys.previous"])
+    grafana: Reference | None = Field(default=None, examples=["env:GRAFANA_ADMIN_PASSWORD"])
+    offsite: Reference | None = Field(default=None, examples=["file:/etc/relier/s3.credentials"])
+
+
+class Topology(Part):
+    """A whole deployment. To build one from a stack use `infra.topology.read`."""
+
+    tier: Tier = Field(examples=["dev"])
+    name: Name = Field(default="relier", description="Prefix of what the tier creates.", examples=["relier"])
+    hosts: Count = Field(default=1, description="How many hosts workers run on.", examples=[1])
+    host_memory: Size | None = Field(
+        default=None, description="Memory of the one host, if there is one.", examples=["8gb"]
+    )
+    app: App
+    redis: Redis
+    sentinel: Sentinel | None = None
+    workers: FrozenMap[Name, Pool] = Field(min_length=1, examples=[{"worker": {"queues": ["default"]}}])
+    resurrector: Resurrector = Resurrector()
+    durability: Durability = Field(default="local", examples=["replicated"])
+    drain: Seconds = Field(default=30.0, description="What a stopping worker waits for its tasks.", examples=["30s"])
+    timeouts: Timeouts = Timeouts()
+    admission: Admission = Admission()
+    checkpoints: Checkpoints = Checkpoints()
+    backup: Backup | None = None
+    drill: Drill | None = None
+    telemetry: Telemetry = Telemetry()
+    secrets: Secrets = Secrets()
+    env: FrozenMap[Variable, str] = Field(
+        default_factory=lambda: MappingProxyType({}),
+        description="Further variables of workers and resurrector; RELIER_ names must be settings.",
+        examples=[{"RELIER_MAX_RESURRECTIONS": "5"}],
+    )
+    public: tuple[Literal["prometheus", "grafana"], ...] = Field(
+        default=(), description="Services whose port may leave the loopback.", examples=[["grafana"]]
+    )
+    require_digests: bool = Field(default=False, description="Refuse images without @sha256.", examples=[True])
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Topology:
+        from infra.topology.rules import broken
+
+        if findings := tuple(broken(self)):
+            text = " ".join(finding.sentence for finding in findings)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "findings": findings})
+        return self
+
+    def copies(self, pool: Pool) -> int:
+        """How many workers of a pool there are; plain hosts run every pool on every host."""
+        return pool.replicas * (self.hosts if self.tier == "bare" else 1)
+
+    @property
+    def containers(self) -> bool:
+        """Does the tier run images?"""
+        return self.tier != "bare"

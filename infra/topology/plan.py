@@ -1,0 +1,37 @@
+"""Topology → workloads. Knows no YAML, no Pulumi and no Ansible: they are held to what is decided here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from infra.topology.build_app import resurrector, workers
+from infra.topology.build_redis import NETWORK, backups, data_nodes, drills, sentinels
+from infra.topology.build_telemetry import watchers
+from infra.topology.workload import Network, Plan, Workload
+
+if TYPE_CHECKING:
+    from infra.topology.model import Topology
+
+__all__ = ["Network", "Plan", "Workload", "plan_of"]
+
+NETWORKS = (Network(NETWORK, internal=True), Network("edge"))
+
+
+def plan_of(topology: Topology) -> Plan:
+    """All workloads of a topology, in the order in which they start."""
+    return Plan(
+        name=topology.name,
+        tier=topology.tier,
+        workloads=(
+            *data_nodes(topology),
+            *sentinels(topology),
+            *workers(topology),
+            resurrector(topology),
+            *backups(topology),
+            *drills(topology),
+            *watchers(topology),
+        ),
+        networks=NETWORKS if topology.tier in ("dev", "prod") else (),
+        maxclients=topology.redis.maxclients,
+        reserved_clients=topology.redis.reserved_clients,
+    )
