@@ -10,20 +10,22 @@ from relier.cli.errors import fail
 LEVELS = ("debug", "info", "warning", "error")
 
 
-def guard(loglevel: str, interval: float | None) -> None:
+def guard(loglevel: str | None, interval: float | None) -> None:
     """Run Phoenix until SIGTERM or SIGINT. Refuses a Redis that cannot keep the promise, as a worker does."""
     from relier import preflight
     from relier.errors import PreflightError
     from relier.phoenix import Resurrector
     from relier.settings import get_settings
 
-    if loglevel.lower() not in LEVELS:
+    if loglevel is not None and loglevel.lower() not in LEVELS:
         fail(f"--loglevel is '{loglevel}'; use one of: {', '.join(LEVELS)}.", 2)
     if interval is not None and interval <= 0:
         fail(f"--interval is {interval:g}; give seconds above zero.", 2)
-    logging.basicConfig(level=loglevel.upper(), format="%(asctime)s %(levelname)s %(message)s")
+    settings = get_settings()
+    level = (loglevel or settings.log_level).upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        preflight.check(get_settings())
+        preflight.check(settings)
     except PreflightError as error:
         fail(f"RuntimeError: {error}")
     resurrector = Resurrector(interval=interval)

@@ -91,7 +91,9 @@ def _say(verdict: quick.Verdict) -> None:
 
 @app.command("run-resurrector")
 def run_resurrector(
-    loglevel: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    loglevel: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error; default: RELIER_LOG_LEVEL.")
+    ] = None,
     interval: Annotated[float | None, typer.Option(help="Seconds between scans; default: from the settings.")] = None,
 ) -> None:
     """Find dead workers and bring their tasks back, until SIGTERM."""
