@@ -1,0 +1,1 @@
+"""The files of `scripts/redis`, on plain local processes."""
