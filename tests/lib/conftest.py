@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,16 @@ for _name in [name for name in os.environ if name.startswith(("RELIER_", "CELERY
     del os.environ[_name]
 
 
+# Started before any test module is imported: Relier's app reads its settings once, when a module first needs it.
+_SERVER = RedisServer().start()
+os.environ["RELIER_REDIS_URL"] = _SERVER.url
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[RedisServer]:
     """One Redis for all tests that do not harm it."""
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _point_relier_at_it(server: RedisServer) -> None:
-    """Before anything of Relier is imported: the default app reads its settings once, and no test may be the first."""
-    os.environ["RELIER_REDIS_URL"] = server.url
-    import_module("relier.tasks.app")
+    yield _SERVER
+    _SERVER.close()
 
 
 @pytest.fixture
