@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -14,20 +15,12 @@ from harness.journal import Journal
 from harness.process import Resurrector, Worker
 from harness.redis import RedisServer
 
-for _name in [name for name in os.environ if name.startswith(("RELIER_", "CELERY_", "OTEL_"))]:
-    del os.environ[_name]
-
-
-# Started before any test module is imported: Relier's app reads its settings once, when a module first needs it.
-_SERVER = RedisServer().start()
-os.environ["RELIER_REDIS_URL"] = _SERVER.url
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RedisServer]:
-    """One Redis for all tests that do not harm it."""
-    yield _SERVER
-    _SERVER.close()
+    """One Redis for all tests that do not harm it, where `tests/conftest.py` says."""
+    with RedisServer(port=urlsplit(os.environ["RELIER_REDIS_URL"]).port) as running:
+        yield running
 
 
 @pytest.fixture

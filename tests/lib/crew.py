@@ -153,7 +153,7 @@ def _forget() -> None:
 
 
 @pytest.fixture(scope="session")
-def features(_point_relier_at_it: None) -> SimpleNamespace:
+def features() -> SimpleNamespace:
     """The tasks of `MODULES`, imported only when Relier knows its Redis."""
     return SimpleNamespace(**{k: v for name in MODULES for k, v in vars(importlib.import_module(name)).items()})
 
