@@ -13,7 +13,7 @@ import redis
 
 from harness.process import Process, Resurrector, Worker, wait_until
 from harness.proxy import Proxy
-from harness.redis import RedisServer, SentinelCluster, free_port
+from harness.redis import RedisServer, SentinelCluster, find_server, free_port, server_version
 
 SECRET, WRONG = "correct-horse", "wrong-pony"
 Env = dict[str, str]
@@ -221,7 +221,9 @@ def test_info_is_the_only_right_that_preflight_asks_for(kind: str, tmp_path: Pat
         with KINDS[kind](env, tmp_path) as process:
             wait_until(lambda: _went_on(kind, process, admin), 20, f"the {kind} went on after preflight")
             assert process.alive
-        assert [entry["object"] for entry in admin.acl_log()] == []
+        # Before 7.0 a rule cannot grant `client setinfo` alone, by which redis-py names itself.
+        granted = {"client"} if server_version(find_server()) < (7,) else set()
+        assert {entry["object"] for entry in admin.acl_log()} <= granted
 
 
 def _went_on(kind: str, process: Process, client: redis.Redis) -> bool:
