@@ -75,9 +75,13 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     @property
     def alive(self) -> bool:
-        """The event loop turns, or (solo) the process is busy with a body."""
+        """The event loop turns, or stands still for a good reason: a body (solo), or a Redis that is away."""
         busy = self.solo and bool(heartbeat(self.worker.hostname).running)
-        return busy or time.monotonic() - self.ticked < STALLED_SECONDS
+        return busy or not self.connected or time.monotonic() - self.ticked < STALLED_SECONDS
+
+    @property
+    def connected(self) -> bool:
+        return getattr(self.worker.consumer, "connection", None) is not None
 
     @property
     def solo(self) -> bool:
@@ -216,7 +220,7 @@ class Registration:
         return min(PULSE_SECONDS, max(0.25, next_due / 1000)) if next_due >= 0 else PULSE_SECONDS
 
     def _entry(self, worker: Any, queues: list[str]) -> dict[str, Any]:
-        consuming = getattr(worker.consumer, "task_consumer", None) is not None
+        consuming = self._guardian.connected and getattr(worker.consumer, "task_consumer", None) is not None
         return {
             "queues": queues,
             "pool": type(worker.pool).__module__.rpartition(".")[2],
