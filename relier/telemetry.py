@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
+from relier.forks import after_fork
 from relier.settings import get_settings
 
 _nothing: AbstractContextManager[None] = nullcontext()
@@ -20,6 +20,9 @@ def _instruments() -> Any:
     from relier.instruments import Instruments
 
     return Instruments(get_settings())
+
+
+after_fork(_instruments.cache_clear)  # export threads do not survive a fork
 
 
 def enabled() -> bool:
@@ -64,11 +67,3 @@ def span(run: Any, trace: dict[str, str]) -> AbstractContextManager[Any]:
     """A span around a body, continuing the producer's trace."""
     instruments = _instruments()
     return instruments.span(run, trace) if instruments else _nothing
-
-
-@contextmanager
-def fresh() -> Iterator[None]:
-    """Forget the instruments inside a test that changes the settings."""
-    _instruments.cache_clear()
-    yield
-    _instruments.cache_clear()
