@@ -29,7 +29,7 @@ demo: $(STAMP) ## Kill workers under load, with Relier and with stock Celery, an
 	$(BIN)/python -m demo $(ARGS)
 
 test: $(STAMP) ## Run every test on a Redis of its own
-	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not (soak or engine or cluster or hosts or providers)" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(STAMP) ## Run the long repetitions: hundreds of kills, ten failovers
 	$(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)
