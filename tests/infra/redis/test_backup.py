@@ -220,6 +220,16 @@ def test_a_restore_over_data_is_refused_unless_told(env: dict[str, str], tmp_pat
     assert [path.read_text() for path in (tmp_path / "data").glob("replaced-*/dump.rdb")] == ["precious"]
 
 
+def test_a_restore_that_fails_puts_back_what_it_replaced(env: dict[str, str], tmp_path: Path) -> None:
+    assert script("backup", env=env).returncode == 0
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dump.rdb").write_text("precious")
+    failed = script("restore", "--force", tmp_path / "data", env=env | {"TMPDIR": str(tmp_path / "missing")})
+    assert failed.returncode != 0
+    assert [path.name for path in (tmp_path / "data").iterdir() if path.name != ".lock"] == ["dump.rdb"]
+    assert (tmp_path / "data" / "dump.rdb").read_text() == "precious"
+
+
 def damage(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
