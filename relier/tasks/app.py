@@ -49,11 +49,14 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "health_check_interval": HEALTH_CHECK,
     }
     if settings.redis_use_sentinel:
-        options |= {
-            "master_name": settings.redis_sentinel_master_name,
-            "sentinel_kwargs": sentinel_credentials(settings),
-        }
+        options["master_name"] = settings.redis_sentinel_master_name
     return options
+
+
+def _result_options(settings: Settings) -> dict[str, Any]:
+    """The result backend has no channel class of ours that would know how to talk to Sentinels."""
+    known = {"sentinel_kwargs": sentinel_credentials(settings)} if settings.redis_use_sentinel else {}
+    return _transport_options(settings) | known
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_max_retries": None,
         "broker_channel_error_retry": True,
         "result_backend": url,
-        "result_backend_transport_options": options,
+        "result_backend_transport_options": _result_options(settings),
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_default_queue": "default",

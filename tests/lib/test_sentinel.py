@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -150,6 +152,16 @@ def _written_back(stage: Stage) -> bool:
             if client.hlen("unacked"):
                 return True
     return False
+
+
+def test_a_worker_behind_sentinel_tells_its_stats_and_no_password(stage: Callable[..., Stage]) -> None:
+    here = stage()
+    argv = [sys.executable, "-m", "celery", "-A", "relier.tasks.app", "inspect", "stats", "--json", "--timeout", "5"]
+    told = subprocess.run(argv, env=relier_env(here.env), capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    assert len(json.loads(told.stdout)) == len(FLEET)
+    assert PASSWORD not in told.stdout
+    assert SENTINEL_PASSWORD not in told.stdout
 
 
 @pytest.mark.parametrize(
