@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import redis
 
 from harness.process import clean_env, rl
 from harness.redis import RedisServer, free_port
-from relier.cli import light
+from relier.cli import PROBE_SECONDS, light
 from relier.cli.quick import FRESH_SECONDS, Verdict, answer
 
 SENTINEL = {
@@ -294,3 +295,13 @@ def test_the_full_command_line_knows_the_quick_commands_too(server: RedisServer)
         done = rl(server.url, *arguments)
         assert done.returncode == 0
         assert "Usage: rl" in done.stdout
+
+
+def test_a_probe_ends_by_itself_when_nothing_answers() -> None:
+    """Docker leaves a check that timed out running."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        env = clean_env() | {"RELIER_REDIS_URL": url, "RELIER_REDIS_SOCKET_TIMEOUT": "3600"}
+        argv = [sys.executable, "-m", "relier.cli", "doctor"]
+        ended = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, f"No answer within {PROBE_SECONDS} s.\n")
