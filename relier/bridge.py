@@ -119,7 +119,7 @@ async def _bounded(coroutine: Coroutine[Any, Any, Any], limits: Limits, context:
 
 async def _soft(after: float, hook: SoftHook, context: TaskContext) -> None:
     await asyncio.sleep(after)
-    telemetry.event("timeouts", type="soft")
+    telemetry.event("timeouts", type="soft", task=context.task_name)
     try:
         await hook(context)
     except Exception:

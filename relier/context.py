@@ -27,6 +27,8 @@ class Run:
     idempotency_key: str = ""
     enqueued_at: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+    claim_began: int = 0
+    claimed: int = field(default_factory=time.time_ns)
     retry: Push | None = None
 
     @property

@@ -98,10 +98,15 @@ def build(
         envelope,
         sign(task_id, task.name, envelope),
         _extra_headers(options),
-        idempotency_key(task.name, args, kwargs) if task.idempotent else "",
+        _operation(task.name, args, kwargs) if task.idempotent else "",
         "" if task.max_resurrections is None else task.max_resurrections,
         max(0, round(delay * 1000)),
     )
+
+
+def _operation(name: str, args: Any, kwargs: dict[str, Any]) -> str:
+    with telemetry.phase("idempotency", name):
+        return idempotency_key(name, args, kwargs)
 
 
 def _extra_headers(options: dict[str, Any]) -> str:
@@ -158,7 +163,7 @@ def _settle(reply: list[Any], push: Push) -> None:
     verdict, wait, failure = reply
     if failure:
         _fail_open(f"ResponseError: {failure.decode()}")
-    telemetry.admission(verdict.decode(), push.name)
+    telemetry.admission(verdict.decode(), push.name, push.task_id)
     if verdict == b"rejected":
         raise AdmissionRejectedError(retry_after=wait / 1000)
 

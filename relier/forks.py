@@ -34,6 +34,10 @@ class PerProcess(Generic[T]):
                 thing = self._things.get(args) or self._things.setdefault(args, self._make(*args))
         return thing
 
+    def known(self, *args: object) -> T | None:
+        """The thing, if it was made already."""
+        return self._things.get(args)
+
     def forget(self) -> None:
         self._things: dict[tuple[object, ...], T] = {}
         self._lock = threading.Lock()

@@ -48,10 +48,11 @@ def run(task: RelierTask, request: Any) -> Any:
     pulse = heartbeat(request.hostname)
     task_id = request.id
     pulse.running.add(task_id)
+    began = time.time_ns()
     try:
         with telemetry.phase("pickup", task.name):
             ticket = _claim(task, request, pulse)
-        return _incarnate(task, request, ticket, pulse)
+        return _incarnate(task, request, ticket, pulse, began)
     finally:
         pulse.running.discard(task_id)
 
@@ -96,7 +97,7 @@ def _adopt(task: RelierTask, request: Any) -> None:
         raise Ignore()
 
 
-def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbeat) -> Any:
+def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbeat, began: int) -> Any:
     verdict, incarnation, attempts, sealed, signature, kept, queue, _, key, cached = ticket
     this = Run(
         task,
@@ -107,17 +108,21 @@ def _incarnate(task: RelierTask, request: Any, ticket: list[Any], pulse: Heartbe
         attempts,
         queue.decode(),
         key.decode(),
+        claim_began=began,
     )
     try:
         envelope, args, kwargs = _open(task, this, sealed or b"", (signature or b"").decode(errors="replace"))
     except Exception as error:
         _fail(this, error)
         raise
-    if verdict == b"doomed":
-        return _report_end(this, cached.decode())
-    if verdict == b"hit":
-        return _commit(this, loads(cached), "hit", kept)
-    return _body(this, envelope, args, kwargs, kept)
+    with telemetry.process(this, envelope.trace, envelope.version):
+        if verdict == b"doomed":
+            return _report_end(this, cached.decode())
+        if verdict == b"hit":
+            with telemetry.phase("idempotency", task.name):
+                value = loads(cached)
+            return _commit(this, value, "hit", kept)
+        return _body(this, envelope, args, kwargs, kept)
 
 
 def _open(task: RelierTask, this: Run, sealed: bytes, signature: str) -> tuple[Envelope, Any, dict[str, Any]]:
@@ -142,7 +147,7 @@ def _body(this: Run, envelope: Envelope, args: Any, kwargs: dict[str, Any], kept
         context = TaskContext(
             this.task_id, task.name, tuple(args), kwargs, this.request.hostname, this.incarnation, partial, _run=this
         )
-        with entered(context, this), telemetry.span(this, envelope.trace):
+        with entered(context, this), telemetry.body(task.name):
             value = task.run(*args, **(kwargs | {"ctx": context} if task.wants_context else kwargs))
     except (Retry, Ignore, Reject) as signal:
         return _divert(this, signal)
@@ -167,12 +172,12 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
     except Exception as error:
         _fail(this, error)
         raise
-    milliseconds = round((time.perf_counter() - this.started) * 1000)
+    seconds = time.perf_counter() - this.started
     reply = _durably(
         this,
         outcome,
         request.hostname,
-        milliseconds,
+        round(seconds * 1000),
         *payload,
         idempotent,
         task.idempotency_ttl,
@@ -183,7 +188,7 @@ def _commit(this: Run, value: Any, outcome: str, kept: bytes) -> Any:
         return _fenced(this)
     checkpoint.discard(kept)
     status = "completed" if outcome == "success" else "idempotency_hit"
-    telemetry.outcome(status, task.name, request.hostname, milliseconds / 1000)
+    telemetry.outcome(status, task.name, request.hostname, seconds)
     return value
 
 
@@ -191,7 +196,8 @@ def _durably(this: Run, *arguments: Any) -> Any:
     """The commit script, confirmed as the task asks. Without a confirmation the commit stands all the same."""
     durability = this.task.durability or get_settings().durability
     try:
-        return get_ledger().call("commit", *this.fence, *arguments, window=FOREVER, durability=durability)
+        with telemetry.phase("commit", this.task.name):
+            return get_ledger().call("commit", *this.fence, *arguments, window=FOREVER, durability=durability)
     except DurabilityError as error:
         logger.warning("Task %s is committed, but not confirmed as %s: %s", this.task_id, durability, error)
         return b"ok"
@@ -229,23 +235,24 @@ def _fail(this: Run, error: Exception, reason: str = "") -> None:
             results.failed(task, request, error, trace)
         except Exception:
             logger.exception("What should follow the failure of task %s could not be sent", this.task_id)
-    reply = get_ledger().call(
-        "fail",
-        *this.fence,
-        reason,
-        _told(error),
-        trace,
-        request.hostname,
-        *results.payload(task, request, error, states.FAILURE, trace),
-        *outbox.fields,
-        window=FOREVER,
-    )
+    with telemetry.phase("commit", task.name):
+        reply = get_ledger().call(
+            "fail",
+            *this.fence,
+            reason,
+            _told(error),
+            trace,
+            request.hostname,
+            *results.payload(task, request, error, states.FAILURE, trace),
+            *outbox.fields,
+            window=FOREVER,
+        )
     results.mute(request)
     if reply == b"fenced":
         _fenced(this)
     if isinstance(error, HardTimeoutError):
-        telemetry.event("timeouts", type="hard")
-    telemetry.event("dlq", reason=reason)
+        telemetry.event("timeouts", type="hard", task=task.name)
+    telemetry.event("dlq", reason=reason, task=task.name)
     telemetry.outcome("failed", task.name, request.hostname, time.perf_counter() - this.started, reason)
 
 

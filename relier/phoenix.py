@@ -16,6 +16,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from relier import checkpoint, keys, telemetry
+from relier.figures import figures
 from relier.holder import Holder
 from relier.ledger import FOREVER, Ledger
 from relier.settings import Settings, get_settings
@@ -70,14 +71,15 @@ def _report(holder: str, revivals: list[Revival]) -> None:
     for revival in revivals:
         if revival.verdict == "requeued":
             logger.info("Resurrected task successfully re-queued. task=%s deaths=%d", revival.task_id, revival.deaths)
-            telemetry.event("resurrections")
+            telemetry.event("resurrections", task=revival.name)
         elif revival.verdict == "doomed":
             logger.error(
                 "Task ended (%s); a worker reports it. task=%s deaths=%d", EXCEEDED, revival.task_id, revival.deaths
             )
         else:
             logger.error("Task quarantined: %s. task=%s deaths=%d", EXCEEDED, revival.task_id, revival.deaths)
-            telemetry.event("dlq", reason=EXCEEDED)
+            telemetry.event("dlq", reason=EXCEEDED, task=revival.name)
+            telemetry.outcome("failed", revival.name, Holder.parse(holder).node, None, EXCEEDED)
 
 
 def resurrect_all(ledger: Ledger, holder: str, *, proven: bool, window: float = 5.0) -> list[Revival]:
@@ -171,6 +173,7 @@ class Resurrector:
 
     def run(self) -> None:
         """Scan until `stop` is set. An unreachable Redis is waited for, never a reason to exit."""
+        telemetry.watch(lambda: figures(self.ledger.client))
         next_scan = 0.0
         while not self.stop.is_set():
             try:
@@ -189,6 +192,7 @@ class Resurrector:
         revived = [task for holder, proven in dead for task in self._bury(holder, proven=proven)]
         self._resend(hurry=bool(dead))  # what the dead had fetched and not claimed need not wait for its grace
         self._watch(revived)
+        telemetry.event("scans")
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_INTERVAL
             checkpoint.sweep()

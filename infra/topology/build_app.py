@@ -23,10 +23,10 @@ def user(topology: Topology) -> str:
 
 def secrets(topology: Topology, workload: str) -> tuple[SecretMount, ...]:
     """The files behind the `*_FILE` variables."""
-    references = topology.secrets
     return tuple(
-        SecretMount(name, getattr(references, name), environment.secret_path(topology, workload, name))
+        SecretMount(name, reference, environment.secret_path(topology, workload, name))
         for name in environment.secret_names(topology)
+        if (reference := environment.reference_of(topology, name))
     )
 
 
@@ -73,14 +73,15 @@ def workers(topology: Topology) -> Iterator[Workload]:
             grace=pool.grace,
             pre_stop=pool.pre_stop,
             env=environment.of_worker(topology, name, pool),
+            env_from=environment.referred(topology),
             secrets=secrets(topology, name),
             volumes=volumes(topology),
             files=(SOURCE,) if topology.app.bind_source else (),
             networks=app_networks(topology),
             depends_on=redis_is_up(topology),
-            live=Probe(live, every=10.0),
-            ready=Probe(ready, every=5.0, start_period=30.0),
-            start=Probe(live, every=2.0, failures=30),
+            live=Probe(live, every=30.0),
+            ready=Probe(ready, every=15.0, start_period=60.0),
+            start=Probe(live, every=5.0, failures=24),
             replicas=topology.copies(pool),
             queues=pool.queues,
             concurrency=pool.concurrency,
@@ -103,12 +104,13 @@ def resurrector(topology: Topology) -> Workload:
         cpu_request=part.cpu_request,
         grace=part.grace,
         env=environment.of_resurrector(topology, name),
+        env_from=environment.referred(topology),
         secrets=secrets(topology, name),
         volumes=volumes(topology),
         files=(SOURCE,) if topology.app.bind_source else (),
         networks=app_networks(topology),
         depends_on=redis_is_up(topology),
-        ready=Probe(("rl", "doctor"), every=10.0, start_period=15.0),
+        ready=Probe(("rl", "doctor"), every=15.0, start_period=60.0),
         update="recreate",
         connections=part.connections,
     )

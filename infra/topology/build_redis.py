@@ -18,7 +18,7 @@ SCRIPTS = "scripts/redis"
 DATA = "/data"
 NETWORK = "data"
 # `redis-cli ping` ends with 0 whatever the answer is, so the answer is read. Passwords come from files.
-ASK = 'redis-cli {options}-p {port} ping | grep -qE "^({answers})"'
+ASK = 'timeout 4 redis-cli {options}-p {port} ping | grep -qE "^({answers})"'
 LOGIN = 'REDISCLI_AUTH="$(cat {secret})" '
 ALIVE = "PONG|LOADING|MASTERDOWN"
 READY = "PONG"
@@ -68,6 +68,8 @@ def ping(topology: Topology, workload: str, port: int, secret: str, answers: str
 
 def sides(topology: Topology, service: str, nodes: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Workload names with their nodes: a container a node, or one StatefulSet or unit for all of them."""
+    if not nodes:
+        return
     if topology.tier in ("dev", "prod"):
         yield from ((node, (node,)) for node in nodes)
     elif topology.tier == "k8s":
@@ -99,22 +101,22 @@ def data_nodes(topology: Topology) -> Iterator[Workload]:
             memory=redis.memory,
             grace=redis.grace,
             env=redis_environment(topology, nodes),
-            secrets=mounts(topology, name, "redis", "replica", "backup", "probe", "sentinel"),
+            secrets=mounts(topology, name, "redis", "admin", "replica", "backup", "probe", "sentinel"),
             volumes=(VolumeMount(f"{name.replace('-', '_')}_data", data_dir(topology), redis.storage),),
             files=redis_files(topology),
             ports=(Port(redis.port, dict(enumerate(redis.publish)).get(place)),),
             networks=networks(topology, NETWORK, *(["edge"] if redis.publish else [])),
             live=Probe(ping(topology, name, redis.port, "probe", ALIVE)),
-            ready=Probe(ping(topology, name, redis.port, "probe", READY), every=5.0, start_period=30.0),
+            ready=Probe(ping(topology, name, redis.port, "probe", READY), start_period=30.0),
             start=Probe(ping(topology, name, redis.port, "probe", READY), every=5.0, failures=120),
             replicas=len(nodes),
             nodes=nodes,
         )
 
 
-def data_dir(topology: Topology) -> str:
-    """Where a data node keeps its files."""
-    return DATA if topology.containers else "/var/lib/redis"
+def data_dir(topology: Topology, service: str = "redis") -> str:
+    """Where a node keeps its files. On a host two servers share a disk, and each locks a directory of its own."""
+    return DATA if topology.containers else f"/var/lib/{service}"
 
 
 def redis_files(topology: Topology) -> tuple[FileMount, ...]:
@@ -158,13 +160,15 @@ def sentinels(topology: Topology) -> Iterator[Workload]:
             grace=10.0,
             env=sentinel_environment(topology, nodes),
             secrets=mounts(topology, name, "sentinel", *([] if topology.redis.acl else ["redis"])),
-            volumes=(VolumeMount(f"{name.replace('-', '_')}_state", data_dir(topology), 64 * 1024**2),),
+            volumes=(
+                VolumeMount(f"{name.replace('-', '_')}_state", data_dir(topology, "redis-sentinel"), 64 * 1024**2),
+            ),
             files=scripts("sentinel.conf", "entrypoint"),
             ports=(Port(part.port, dict(enumerate(part.publish)).get(place)),),
             networks=networks(topology, NETWORK, *(["edge"] if part.publish else [])),
             depends_on=tuple(Dependency(node, "started") for node in topology.redis.nodes if topology.tier == "prod"),
             live=Probe(ping(topology, name, part.port, "sentinel", ALIVE)),
-            ready=Probe(ping(topology, name, part.port, "sentinel", READY), every=5.0, start_period=30.0),
+            ready=Probe(ping(topology, name, part.port, "sentinel", READY), start_period=30.0),
             replicas=len(nodes),
             nodes=nodes,
         )
@@ -219,9 +223,16 @@ def backups(topology: Topology) -> Iterator[Workload]:
         files=scripts("backup", "restore"),
         networks=networks(topology, NETWORK, *(["edge"] if part.offsite else [])),
         depends_on=redis_is_up(topology),
+        ready=has_a_fresh_backup(part) if topology.tier in ("dev", "prod") else None,
         schedule=part.every,
         update="recreate",
     )
+
+
+def has_a_fresh_backup(part: Backup) -> Probe:
+    """A sidecar runs all day; what matters is whether it has something to show. The drill waits for the first one."""
+    newest = f"find {DATA} -maxdepth 1 -name 'relier-*.rdb' -mmin -{number(-(-part.alert_after // 60))}"
+    return Probe(("sh", "-c", f"{newest} | grep -q ."), start_period=60.0)
 
 
 def drills(topology: Topology) -> Iterator[Workload]:
@@ -240,7 +251,7 @@ def drills(topology: Topology) -> Iterator[Workload]:
         env=drill_environment(topology, source),
         volumes=drill_volumes(topology, source),
         files=scripts("drill", "restore", "redis.conf"),
-        depends_on=(Dependency("backup", "started"),) if topology.tier in ("dev", "prod") else (),
+        depends_on=(Dependency("backup"),) if topology.tier in ("dev", "prod") else (),
         schedule=part.every,
         update="recreate",
     )
@@ -249,7 +260,7 @@ def drills(topology: Topology) -> Iterator[Workload]:
 def drill_environment(topology: Topology, source: Backup) -> dict[str, str]:
     """Which backups, how old the newest may be, and where there is disk: a restored server in /tmp would be memory."""
     known = {"BACKUP_DIR": source.dir, "BACKUP_ALERT_SECONDS": number(source.alert_after)}
-    return environment.ordered(known | ({"TMPDIR": DATA} if topology.containers else {}))
+    return environment.ordered(known | ({"TMPDIR": DATA, "METRICS_DIR": DATA} if topology.containers else {}))
 
 
 def drill_volumes(topology: Topology, source: Backup) -> tuple[VolumeMount, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from infra.topology import environment
 from infra.topology.build_redis import NETWORK, mounts, networks, redis_is_up
-from infra.topology.workload import Dependency, FileMount, Port, Probe, VolumeMount, Workload
+from infra.topology.workload import Dependency, FileMount, Port, Probe, SecretMount, VolumeMount, Workload
 
 if TYPE_CHECKING:
     from infra.topology.model import Topology
@@ -17,6 +17,8 @@ GRACE = 10.0
 DISK = 5 * 1024**3
 COLLECTOR_METRICS = 8889
 EXPORTER_PORT = 9121
+TEXTFILES = "/textfiles"
+PROBE = "probe"
 
 
 def watchers(topology: Topology) -> Iterator[Workload]:
@@ -59,19 +61,30 @@ def prometheus(topology: Topology, image: str) -> Workload:
             f"--config.file={folder}/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
             "--storage.tsdb.retention.time=15d",
+            f"--web.user-assets={TEXTFILES}",  # Prometheus itself serves what backup and drill have written
+            "--enable-feature=created-timestamp-zero-ingestion",  # else rate() misses what a new child did first
         ),
         user="65534:65534",
         memory=topology.telemetry.memory,
         grace=GRACE,
-        volumes=(VolumeMount("prometheus_data", "/prometheus", DISK),),
+        volumes=(VolumeMount("prometheus_data", "/prometheus", DISK), *textfiles(topology)),
         files=(
             FileMount(f"{FILES}/prometheus.yml", f"{folder}/prometheus.yml"),
             FileMount(f"{FILES}/rules.yml", f"{folder}/rules.yml"),
+            FileMount(f"{FILES}/targets/{topology.tier}.json", f"{folder}/redis.json"),
         ),
         ports=(Port(9090, topology.telemetry.publish_prometheus),),
         networks=networks(topology, "edge"),
-        ready=Probe(("promtool", "check", "healthy", "--url=http://localhost:9090"), start_period=15.0),
+        ready=Probe(("promtool", "check", "healthy", "--url=http://localhost:9090"), every=15.0, start_period=15.0),
     )
+
+
+def textfiles(topology: Topology) -> Iterator[VolumeMount]:
+    """Where backup and drill leave figures that anyone may read; the backups beside them are their owner's alone."""
+    if source := topology.backup:
+        yield VolumeMount("redis_backups", f"{TEXTFILES}/backup", source.storage, read_only=True)
+        if topology.drill:
+            yield VolumeMount("drill_scratch", f"{TEXTFILES}/drill", topology.redis.storage, read_only=True)
 
 
 def grafana(topology: Topology, image: str) -> Workload:
@@ -94,7 +107,9 @@ def grafana(topology: Topology, image: str) -> Workload:
         ports=(Port(3000, topology.telemetry.publish_grafana),),
         networks=networks(topology, "edge"),
         depends_on=(Dependency("prometheus", "started"),) if topology.tier in ("dev", "prod") else (),
-        ready=Probe(("wget", "-q", "-O", "/dev/null", "http://localhost:3000/api/health"), start_period=30.0),
+        ready=Probe(
+            ("wget", "-q", "-O", "/dev/null", "http://localhost:3000/api/health"), every=15.0, start_period=30.0
+        ),
     )
 
 
@@ -112,9 +127,11 @@ def grafana_environment(topology: Topology) -> dict[str, str]:
 
 
 def exporter(topology: Topology, image: str) -> Workload:
-    """Redis's own figures, read by the probe's user."""
-    path = environment.secret_path(topology, "redis-exporter", "probe")
-    login = {"REDIS_USER": "probe", "REDIS_PASSWORD_FILE": path} if topology.redis.acl else {}
+    """Redis's own figures, read by the probe's user, without what that user may not ask."""
+    passwords = exporter_passwords(topology)
+    login = {"REDIS_PASSWORD_FILE": passwords[0].path} if passwords else {}
+    login |= {"REDIS_USER": PROBE} if topology.redis.acl else {}
+    spared = {"REDIS_EXPORTER_CONFIG_COMMAND": "-", "REDIS_EXPORTER_EXCLUDE_LATENCY_HISTOGRAM_METRICS": "true"}
     first = environment.redis_nodes(topology).partition(",")[0]
     return Workload(
         name="redis-exporter",
@@ -124,9 +141,19 @@ def exporter(topology: Topology, image: str) -> Workload:
         user="59000:59000" if topology.containers else "nobody",
         memory=64 * 1024**2,
         grace=GRACE,
-        env=environment.ordered({"REDIS_ADDR": f"redis://{first}", **login}),
-        secrets=mounts(topology, "redis-exporter", "probe"),
+        env=environment.ordered({"REDIS_ADDR": f"redis://{first}", **spared, **login}),
+        secrets=passwords,
         ports=(Port(EXPORTER_PORT),),
         networks=networks(topology, NETWORK, "edge"),
         depends_on=redis_is_up(topology),
+    )
+
+
+def exporter_passwords(topology: Topology) -> tuple[SecretMount, ...]:
+    """The exporter's file maps `redis://user@host:port` to a password; with all nodes in it, each can be asked for."""
+    user = f"{PROBE}@" if topology.redis.acl else ""
+    keys = tuple(f"redis://{user}{node}" for node in environment.redis_nodes(topology).split(","))
+    path = environment.secret_path(topology, "redis-exporter", "exporter")
+    return tuple(
+        SecretMount("exporter", mount.reference, path, keys) for mount in mounts(topology, "redis-exporter", PROBE)
     )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from infra.topology import environment, yamlio
 from infra.topology.build_redis import FALLBACK, overlay_source
@@ -20,15 +20,18 @@ from infra.topology.workload import Workload
 
 SCHEMA = "infra/topology/stacks/topology.schema.json"
 GROUP_VARS = "infra/ansible/group_vars/all/topology.yml"
+SINGLE, SINGLE_VARS = "bare-single", "infra/ansible/inventory/sample/single/group_vars/relier/topology.yml"
 ENV_EXAMPLE = "infra/compose/.env.example"
 BASELINE = Persistence()
 
 
 def files(topology: Topology, stack: str) -> dict[str, str]:
     """Path from the project's root → text, for a topology."""
-    made = {overlay_source(topology): overlay(topology, stack), SCHEMA: schema()}
+    made = {SCHEMA: schema()}
+    if not topology.redis.managed and stack != SINGLE:
+        made[overlay_source(topology)] = overlay(topology, stack)
     if topology.tier == "bare":
-        made[GROUP_VARS] = group_vars(topology, stack)
+        made[SINGLE_VARS if stack == SINGLE else GROUP_VARS] = group_vars(topology, stack)
     if topology.tier == "prod":
         made[ENV_EXAMPLE] = env_example(topology, stack)
     return dict(sorted(made.items()))
@@ -111,7 +114,7 @@ def group_vars(topology: Topology, stack: str) -> str:
     """Ansible's `group_vars/all`: the values of the plan, for roles that know nothing of the model."""
     plan = plan_of(topology)
     prefix = topology.name.replace("-", "_")
-    values = {**_app_vars(topology), **_redis_vars(topology), **_service_vars(topology, plan)}
+    values = {**_app_vars(topology), **_redis_vars(topology, plan), **_service_vars(topology, plan)}
     text = yamlio.dumps({f"{prefix}_{name}": value for name, value in values.items()})
     return text.replace("---\n", "---\n" + origin(stack), 1)
 
@@ -119,6 +122,7 @@ def group_vars(topology: Topology, stack: str) -> str:
 def _app_vars(topology: Topology) -> dict[str, Any]:
     return {
         "name": topology.name,
+        "hosts": topology.hosts,
         "package": topology.app.package,
         "drain_seconds": _tidy(topology.drain),
         "environment": environment.ordered(environment.common(topology)),
@@ -134,17 +138,17 @@ def _references(topology: Topology) -> dict[str, str]:
     return environment.ordered(given | shared)
 
 
-def _redis_vars(topology: Topology) -> dict[str, Any]:
+def _redis_vars(topology: Topology, plan: Plan) -> dict[str, Any]:
     redis, part = topology.redis, topology.sentinel
     known: dict[str, Any] = {
         "redis_nodes": list(redis.nodes),
         "redis_port": redis.port,
-        "redis_memory_bytes": redis.memory,
         "redis_settings": _live_settings(topology),
+        "sentinel_nodes": list(part.nodes) if part else [],
+        **{f"{name}_{key}": value for name in ("redis", "sentinel") for key, value in _server(plan, name).items()},
     }
     if part:
         known |= {
-            "sentinel_nodes": list(part.nodes),
             "sentinel_port": part.port,
             "sentinel_master_name": part.master_name,
             "sentinel_quorum": part.votes,
@@ -152,6 +156,23 @@ def _redis_vars(topology: Topology) -> dict[str, Any]:
             "sentinel_failover_timeout_ms": _tidy(part.failover_timeout * 1000),
         }
     return known
+
+
+def _server(plan: Plan, kind: Literal["redis", "sentinel"]) -> dict[str, Any]:
+    """How one node of Redis or one Sentinel is started; nothing where there is none."""
+    return next(
+        (
+            {
+                "memory_bytes": workload.memory,
+                "stop_seconds": _tidy(workload.grace),
+                "environment": dict(workload.env),
+                "secret_names": [mount.name for mount in workload.secrets],
+                "dir": workload.volumes[0].path,
+            }
+            for workload in plan.of_kind(kind)
+        ),
+        {},
+    )
 
 
 def _live_settings(topology: Topology) -> dict[str, str]:

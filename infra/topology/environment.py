@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infra.topology.units import number
 
 if TYPE_CHECKING:
-    from infra.topology.model import Pool, Topology
+    from infra.topology.model import Managed, Pool, Topology
 
 COLLECTOR = "otel-collector"
 OTLP_PORT = 4317
@@ -27,6 +27,8 @@ OWNED = {
     "RELIER_REDIS_SENTINEL_USERNAME": "secrets.sentinel",
     "RELIER_REDIS_SENTINEL_PASSWORD": "secrets.sentinel",
     "RELIER_REDIS_SENTINEL_PASSWORD_FILE": "secrets.sentinel",
+    "RELIER_REDIS_TLS": "redis.managed.url",
+    "RELIER_REDIS_TLS_CA_FILE": "redis.managed.ca",
     "RELIER_SECRET_KEY": "secrets.secret_key",
     "RELIER_SECRET_KEY_FILE": "secrets.secret_key",
     "RELIER_SECRET_KEYS_PREVIOUS": "secrets.secret_keys_previous",
@@ -80,7 +82,10 @@ def sentinel_nodes(topology: Topology) -> str:
 
 def client(topology: Topology) -> dict[str, str]:
     """How to find Redis, and as whom."""
-    part, named = topology.sentinel, {"RELIER_REDIS_USERNAME": APP_USER} if topology.redis.acl else {}
+    part, managed = topology.sentinel, topology.redis.managed
+    if managed:
+        return managed_client(managed)
+    named = {"RELIER_REDIS_USERNAME": APP_USER} if topology.redis.acl else {}
     if part is None:
         return {"RELIER_REDIS_URL": f"redis://{redis_nodes(topology)}/0", **named}
     return {
@@ -91,9 +96,20 @@ def client(topology: Topology) -> dict[str, str]:
     }
 
 
+def managed_client(part: Managed) -> dict[str, str]:
+    """An address that is written down; one that is kept in a secret is in `referred`."""
+    address = {} if part.referred else {"RELIER_REDIS_URL": part.url}
+    return address | ({"RELIER_REDIS_USERNAME": part.username} if part.username else {})
+
+
+def referred(topology: Topology) -> dict[str, str]:
+    """Variables whose values are kept elsewhere. An address has no login, so it may be one."""
+    part = topology.redis.managed
+    return {"RELIER_REDIS_URL": part.url} if part and part.referred else {}
+
+
 def secret_names(topology: Topology) -> dict[str, str]:
-    """Names of the secrets that an application process reads, by the setting that takes the path."""
-    secrets = topology.secrets
+    """Names of the secrets that an application process reads, and the setting that takes the path."""
     wanted = {
         "redis": "RELIER_REDIS_PASSWORD_FILE",
         "secret_key": "RELIER_SECRET_KEY_FILE",
@@ -101,7 +117,20 @@ def secret_names(topology: Topology) -> dict[str, str]:
     }
     if topology.sentinel:
         wanted["sentinel"] = "RELIER_REDIS_SENTINEL_PASSWORD_FILE"
-    return {name: variable for name, variable in wanted.items() if getattr(secrets, name)}
+    if topology.redis.managed:
+        wanted["redis_ca"] = "RELIER_REDIS_TLS_CA_FILE"
+    return {name: variable for name, variable in wanted.items() if reference_of(topology, name)}
+
+
+def reference_of(topology: Topology, name: str) -> str | None:
+    """Where a secret is kept, if it is given. A managed service's address and authority are kept like one."""
+    managed = topology.redis.managed
+    if name == "redis_ca":
+        return managed.ca if managed else None
+    if name == "redis_url":
+        return referred(topology).get("RELIER_REDIS_URL")
+    reference: str | None = getattr(topology.secrets, name)
+    return reference
 
 
 def secret_files(topology: Topology, workload: str) -> dict[str, str]:
@@ -162,12 +191,11 @@ def common(topology: Topology) -> dict[str, str]:
 
 
 def of_worker(topology: Topology, name: str, pool: Pool) -> dict[str, str]:
-    """All variables of a worker."""
+    """All variables of a worker. Not the fleet's size: no worker reads it, and to scale one pool would restart all."""
     return ordered(
         common(topology)
         | secret_files(topology, name)
         | {
-            "RELIER_CELERY_WORKER_COUNT": str(sum(map(topology.copies, topology.workers.values()))),
             "RELIER_CELERY_WORKER_CONCURRENCY": str(pool.concurrency),
             "RELIER_REDIS_MAX_CONNECTIONS": str(pool.links),
         }

@@ -5,61 +5,33 @@ Sizes are bytes and durations seconds inside; a stack writes them as `512mb` and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StringConstraints,
-    model_validator,
+from pydantic import Field, model_validator
+
+from infra.topology.model_redis import Managed, Persistence, Redis, Sentinel
+from infra.topology.parts import (
+    FORMS,
+    REFERENCES,
+    FrozenMap,
+    Module,
+    Name,
+    Part,
+    Path,
+    Publish,
+    Reference,
+    Text,
+    Variable,
+    broken_rules,
 )
-from pydantic_core import PydanticCustomError
-
 from infra.topology.units import Count, Pause, Seconds, Size
 from relier.settings import Durability
 
+__all__ = ["FORMS", "REFERENCES", "Managed", "Part", "Persistence", "Redis", "Sentinel", "Topology"]
+
 Tier = Literal["dev", "prod", "k8s", "bare"]
 Queue = Literal["high_priority", "default", "low_priority", "re-queue"]
-
-
-def _form(pattern: str, words: str) -> StringConstraints:
-    """Text of a form, and how a refusal names that form."""
-    FORMS[pattern] = words
-    return StringConstraints(pattern=pattern)
-
-
-FORMS: dict[str, str] = {}
-REFERENCES = "env:NAME, file:/path, vault:name or k8s:secret/key,"
-Name = Annotated[str, _form(r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", "2 to 40 small letters, digits and dashes")]
-Text = Annotated[str, _form(r"^\S+$", "text without spaces")]
-Path = Annotated[str, _form(r"^/[\w./-]+$", "an absolute path")]
-Module = Annotated[str, _form(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", "a module")]
-Variable = Annotated[str, _form(r"^[A-Z][A-Z0-9_]*$", "a variable's name in capitals")]
-Publish = Annotated[str, _form(r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{2,5}$", "an address and a port")]
-Reference = Annotated[
-    str,
-    _form(
-        r"^(env:[A-Z][A-Z0-9_]*|file:/[\w./-]+|vault:[a-z_]\w*|k8s:[a-z0-9][a-z0-9.-]*/[\w.-]+)$",
-        REFERENCES,
-    ),
-]
-RESERVED = 128
-
-Value = TypeVar("Value")
-Key = TypeVar("Key")
-# Read-only: a frozen model must not hold a dict that anybody can write to.
-FrozenMap = Annotated[Mapping[Key, Value], AfterValidator(MappingProxyType), PlainSerializer(dict)]
-
-
-class Part(BaseModel):
-    """Nothing unknown, nothing guessed from another type, nothing changed later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class App(Part):
@@ -76,80 +48,6 @@ class App(Part):
         default=False, description="Mount the source into the containers (dev only).", examples=[True]
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(default="INFO", examples=["INFO"])
-
-
-class Persistence(Part):
-    """What Redis writes to disk, and when."""
-
-    appendonly: bool = Field(default=True, description="The append-only file; the promise needs it.", examples=[True])
-    appendfsync: Literal["everysec", "always", "no"] = Field(default="everysec", examples=["everysec"])
-    no_appendfsync_on_rewrite: bool = Field(
-        default=False, description="Skips syncs during a rewrite.", examples=[False]
-    )
-    rewrite_percentage: Count = Field(default=100, description="Growth before the file is rewritten.", examples=[100])
-    rewrite_min_size: Size = Field(default=64 * 1024**2, description="No rewrite below this size.", examples=["64mb"])
-    snapshots: tuple[tuple[Count, Count], ...] = Field(
-        default=((3600, 1), (300, 100), (60, 10_000)),
-        description="Pairs of seconds and changes after which a snapshot is taken.",
-        examples=[[[3600, 1]]],
-    )
-
-
-class Redis(Part):
-    """The data nodes. The first is the master of a first start; afterwards the Sentinels know."""
-
-    image: Text = Field(default="redis:8.0", examples=["redis:8.0"])
-    nodes: tuple[Name, ...] = Field(
-        description="Node names, the first master first.", min_length=1, examples=[["redis"]]
-    )
-    port: int = Field(default=6379, ge=1, le=65_535, examples=[6379])
-    memory: Size = Field(description="The limit of one node.", examples=["2gb"])
-    maxmemory: Size = Field(description="What data may use; a fork may double it.", examples=["1gb"])
-    maxmemory_policy: Literal["noeviction"] = Field(default="noeviction", examples=["noeviction"])
-    maxclients: Count = Field(default=10_000, examples=[10_000])
-    reserved_clients: Count = Field(
-        default=RESERVED, description="Kept for producers, replicas, Sentinels, probes and people.", examples=[RESERVED]
-    )
-    min_replicas_to_write: int = Field(default=0, ge=0, le=100, examples=[1])
-    min_replicas_max_lag: Seconds = Field(default=10.0, examples=["10s"])
-    persistence: Persistence = Persistence()
-    acl: bool = Field(default=False, description="Users with least privilege; no default user.", examples=[True])
-    grace: Seconds = Field(default=60.0, description="Time to write the last snapshot.", examples=["60s"])
-    storage: Size = Field(default=10 * 1024**3, description="Disk of one node.", examples=["10gb"])
-    publish: tuple[Publish, ...] = Field(default=(), examples=[["127.0.0.1:6379"]])
-
-    @property
-    def replicas(self) -> int:
-        """How many nodes follow the master."""
-        return len(self.nodes) - 1
-
-
-class Sentinel(Part):
-    """Who watches the master and elects the next one."""
-
-    image: Text = Field(default="redis:8.0", examples=["redis:8.0"])
-    nodes: tuple[Name, ...] = Field(
-        description="Node names, an odd number.", min_length=1, examples=[["s-1", "s-2", "s-3"]]
-    )
-    port: int = Field(default=26_379, ge=1, le=65_535, examples=[26_379])
-    master_name: Text = Field(default="relier-master", examples=["relier-master"])
-    quorum: Count | None = Field(
-        default=None, description="Votes that declare the master down; default: a majority.", examples=[2]
-    )
-    down_after: Seconds = Field(default=5.0, examples=["5s"])
-    failover_timeout: Seconds = Field(default=15.0, examples=["15s"])
-    memory: Size = Field(default=128 * 1024**2, examples=["128mb"])
-    publish: tuple[Publish, ...] = Field(default=(), examples=[["127.0.0.1:26379"]])
-
-    @property
-    def majority(self) -> int:
-        """The fewest votes that two halves cannot both have."""
-        return len(self.nodes) // 2 + 1
-
-    @property
-    def votes(self) -> int:
-        """The quorum that is meant."""
-        return self.quorum or self.majority
 
 
 class Pool(Part):
@@ -278,10 +176,11 @@ class Telemetry(Part):
 
 
 class Secrets(Part):
-    """Where secrets are, never what they are. `replica`, `backup` and `probe` are users of their own under ACL."""
+    """Where secrets are, never what they are. All but `sentinel` and the keys are passwords of users under ACL."""
 
     redis: Reference | None = Field(default=None, examples=["env:REDIS_PASSWORD"])
     sentinel: Reference | None = Field(default=None, examples=["env:SENTINEL_PASSWORD"])
+    admin: Reference | None = Field(default=None, examples=["vault:relier_admin_password"])
     replica: Reference | None = Field(default=None, examples=["env:REDIS_REPLICA_PASSWORD"])
     backup: Reference | None = Field(default=None, examples=["env:REDIS_BACKUP_PASSWORD"])
     probe: Reference | None = Field(default=None, examples=["env:REDIS_PROBE_PASSWORD"])
@@ -329,8 +228,7 @@ class Topology(Part):
         from infra.topology.rules import broken
 
         if findings := tuple(broken(self)):
-            text = " ".join(finding.sentence for finding in findings)
-            raise PydanticCustomError("rules", "{text}", {"text": text, "findings": findings})
+            raise broken_rules(findings)
         return self
 
     def copies(self, pool: Pool) -> int:

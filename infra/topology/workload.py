@@ -25,11 +25,15 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class SecretMount:
-    """A secret as a file. `reference` says where its value is kept."""
+    """A secret as a file. `reference` says where its value is kept.
+
+    With `keys` the file is a JSON object that gives the value to each of them.
+    """
 
     name: str
     reference: str
     path: str
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Workload:
     memory: int
     grace: float
     env: Mapping[str, str] = field(default_factory=dict)
+    env_from: Mapping[str, str] = field(default_factory=dict)  # variables by reference, where a value is no secret
     secrets: tuple[SecretMount, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
     files: tuple[FileMount, ...] = ()
@@ -174,3 +179,9 @@ class Plan:
     def secrets(self) -> dict[str, str]:
         """Every secret with its reference."""
         return {mount.name: mount.reference for workload in self.workloads for mount in workload.secrets}
+
+    @cached_property
+    def references(self) -> dict[str, str]:
+        """Every secret, and every variable by reference under the name of its setting."""
+        variables = {name: value for workload in self.workloads for name, value in workload.env_from.items()}
+        return {**self.secrets, **{name.removeprefix("RELIER_").lower(): value for name, value in variables.items()}}

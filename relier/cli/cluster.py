@@ -15,19 +15,40 @@ from relier.cli.output import Follow
 
 app = typer.Typer(no_args_is_help=True, help="The Docker Compose stack.")
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-KIT = "infra/compose/docker-compose.yml"
+WRAPPER = "infra/compose/cluster"
+Tier = Annotated[str, typer.Option("--tier", help="dev or prod: which of the project's own stacks.")]
 
 
-def compose_file() -> Path | None:
-    """The stack's file: here or in the nearest folder above; None when COMPOSE_FILE names it."""
+def stack() -> Path | None:
+    """What describes the stack, here or in the nearest folder above: the project's own wrapper, or a compose file.
+
+    None when COMPOSE_FILE names it.
+    """
     if os.environ.get("COMPOSE_FILE"):
         return None
     here = Path.cwd()
     for folder in (here, *here.parents):
-        for name in (*FILES, KIT):
+        for name in (WRAPPER, *FILES):
             if (folder / name).is_file():
                 return folder / name
     raise Mistake("There is no compose file here or above; go to the project's folder, or set COMPOSE_FILE.")
+
+
+def wrapper() -> Path | None:
+    """The project's own script, which also checks passwords and ports and waits until all is healthy."""
+    found = stack() if shutil.which("docker") else None
+    return found if found and found.name == Path(WRAPPER).name else None
+
+
+def kit(tier: str, *arguments: str) -> bool:
+    """Run the wrapper, if this is the project's folder; it says itself what is wrong."""
+    script = wrapper()
+    if script is None:
+        return False
+    code = subprocess.run([str(script), tier, *arguments], check=False).returncode
+    if code:
+        raise typer.Exit(code)
+    return True
 
 
 def compose(*arguments: str) -> None:
@@ -35,7 +56,7 @@ def compose(*arguments: str) -> None:
     docker = shutil.which("docker")
     if docker is None:
         fail("Docker is not installed here; rl cluster needs it. Without it, use make worker and make resurrector.")
-    file = compose_file()
+    file = stack()
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         fail("This Docker has no 'compose' command; install the Compose plugin (docker-compose-plugin).")
     where = ["-f", str(file)] if file else []
@@ -47,22 +68,29 @@ def compose(*arguments: str) -> None:
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach/--no-detach", "-d", help="In the background.")] = True,
+    tier: Tier = "dev",
 ) -> None:
     """Build and start the stack."""
-    compose("up", "--build", *(["--detach"] if detach else []))
+    if not kit(tier, "up"):
+        compose("up", "--build", *(["--detach"] if detach else []))
+    elif not detach:
+        kit(tier, "logs", "--follow")
 
 
 @app.command()
-def down() -> None:
+def down(tier: Tier = "dev") -> None:
     """Stop the stack; its volumes stay."""
-    compose("down")
+    if not kit(tier, "down"):
+        compose("down")
 
 
 @app.command()
-def status() -> None:
+def status(tier: Tier = "dev") -> None:
     """Show the services, and whether Redis answers."""
     from relier.cli.quick import doctor
 
+    if kit(tier, "status"):
+        return
     compose("ps")
     verdict = doctor()
     if not verdict.ok:
@@ -74,15 +102,20 @@ def status() -> None:
 def scale(
     workers: Annotated[int, typer.Argument(metavar="N", min=0, help="How many workers.")],
     service: Annotated[str, typer.Option(help="The service to scale.")] = "worker-default",
+    tier: Tier = "dev",
 ) -> None:
     """Run N workers of a service."""
-    compose("up", "--detach", "--no-recreate", "--scale", f"{service}={workers}", service)
+    if not kit(tier, "scale", f"{service}={workers}"):
+        compose("up", "--detach", "--no-recreate", "--scale", f"{service}={workers}", service)
 
 
 @app.command()
 def logs(
     service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="One service; default: all.")] = None,
     live: Follow = False,
+    tier: Tier = "dev",
 ) -> None:
     """Show the services' logs."""
-    compose("logs", *(["--follow"] if live else []), *([service] if service else []))
+    arguments = [*(["--follow"] if live else []), *([service] if service else [])]
+    if not kit(tier, "logs", *arguments):
+        compose("logs", *arguments)

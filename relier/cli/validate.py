@@ -6,11 +6,12 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from relier.cli.errors import invalid_settings
+from relier.cli.finding import Finding, error, warning
 
 if TYPE_CHECKING:
     from relier.settings import Settings
@@ -22,28 +23,12 @@ REFUSING = " Refusing to start."
 TIMEOUT_MARGIN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule that does not hold. Only an `error` makes the command fail."""
-
-    level: Literal["error", "warning"]
-    rule: str
-    message: str
-
-
-def error(rule: str, message: str) -> Finding:
-    return Finding("error", rule, message)
-
-
-def warning(rule: str, message: str) -> Finding:
-    return Finding("warning", rule, message)
-
-
 def findings() -> Iterator[Finding]:
     """All of them. Rules for the live Redis need one that answers."""
     from pydantic import ValidationError
 
     from relier import preflight
+    from relier.cli import validate_redis
     from relier.settings import get_settings
 
     yield from _unknown_variables()
@@ -58,7 +43,8 @@ def findings() -> Iterator[Finding]:
     for sentence in unfit:
         yield error("redis", sentence.removesuffix(REFUSING))
     if not any("cannot reach Redis" in sentence for sentence in unfit):
-        yield from _live_rules(settings)
+        yield from validate_redis.rules(settings)
+        yield from _process_rules(settings)
 
 
 def known_names() -> list[str]:
@@ -110,6 +96,7 @@ def _settings_rules(settings: Settings) -> Iterator[Finding]:
             f"RELIER_HARD_TIMEOUT ({settings.hard_timeout:g} s) should stay {TIMEOUT_MARGIN} s below "
             f"RELIER_IDEMPOTENCY_INFLIGHT_TTL ({settings.idempotency_inflight_ttl} s).",
         )
+    yield from _trust_rules(settings)
     if settings.checkpoint_backend == "filesystem" and not os.access(settings.checkpoint_dir, os.W_OK):
         yield error(
             "checkpoints",
@@ -118,73 +105,25 @@ def _settings_rules(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _live_rules(settings: Settings) -> Iterator[Finding]:
-    from relier.connection import connect
-
-    client = connect(settings)
-    info = client.info()
-    yield from _memory_rules(client, info)
-    if settings.redis_use_sentinel:
-        yield from _replica_rules(client, info)
-        yield from _sentinel_rules(settings)
-    yield from _process_rules(settings)
-
-
-def _config(client: Any, name: str) -> str | None:
-    """A server setting, or None where CONFIG is forbidden, as it is on managed services."""
-    from redis.exceptions import ResponseError
-
+def _installed(module: str) -> bool:
     try:
-        value: bytes | str | None = next(iter(client.config_get(name).values()), None)
-    except ResponseError:
-        return None
-    return value.decode() if isinstance(value, bytes) else value
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
-def _memory_rules(client: Any, info: dict[str, Any]) -> Iterator[Finding]:
-    if not info.get("aof_enabled"):
+def _trust_rules(settings: Settings) -> Iterator[Finding]:
+    if settings.secret_key and settings.accept_unsigned:
         yield warning(
-            "persistence",
-            "Redis takes snapshots only, so a crash loses what came after the last one; set appendonly yes.",
+            "signing",
+            "RELIER_ACCEPT_UNSIGNED is true, so whoever writes to Redis can run tasks in spite of RELIER_SECRET_KEY; "
+            "set it to false once all producers sign.",
         )
-    elif _config(client, "appendfsync") == "no":
-        yield warning("persistence", "Redis has appendfsync no, so a crash may lose many seconds; set everysec.")
-    if not info.get("maxmemory"):
-        yield warning("memory", "Redis has no maxmemory, so it may be killed for its size; set one, like 2gb.")
-
-
-def _replica_rules(client: Any, info: dict[str, Any]) -> Iterator[Finding]:
-    replicas, wanted = int(info.get("connected_slaves", 0)), _config(client, "min-replicas-to-write")
-    if wanted is None:
-        wanted = "1" if "min_slaves_good_slaves" in info else "0"
-    if not replicas:
-        yield error("replicas", "Sentinel is used, but the master has no replica, so there is nothing to promote.")
-    if wanted == "0":
+    if settings.otel_enabled and not _installed("opentelemetry.sdk"):
         yield error(
-            "replicas",
-            "The master has min-replicas-to-write 0, so it takes writes that a failover will lose; set it to 1.",
+            "telemetry",
+            "RELIER_OTEL_ENABLED is true, but OpenTelemetry is not installed here; pip install 'relier[otel]'.",
         )
-    elif int(wanted) > replicas:
-        yield error("replicas", f"The master wants {wanted} replicas but has {replicas}, so it refuses writes.")
-
-
-def _sentinel_rules(settings: Settings) -> Iterator[Finding]:
-    import redis
-    from redis.exceptions import RedisError, ResponseError
-
-    from relier.connection import sentinel_credentials
-
-    name, nodes = settings.redis_sentinel_master_name, settings.redis_sentinel_nodes
-    for host, port in nodes:
-        try:
-            sentinel = redis.Redis(host=host, port=port, **sentinel_credentials(settings))
-            sentinel.execute_command("SENTINEL", "CKQUORUM", name)
-        except ResponseError as failure:
-            yield error("sentinel", f"Sentinel {host}:{port} could not fail {name} over: {failure}.")
-        except (RedisError, OSError) as failure:
-            yield warning("sentinel", f"Sentinel {host}:{port} does not answer ({type(failure).__name__}).")
-    if len(nodes) < 3 or len(nodes) % 2 == 0:
-        yield warning("sentinel", f"RELIER_REDIS_SENTINEL_NODES names {len(nodes)}; name an odd number, 3 or more.")
 
 
 def _process_rules(settings: Settings) -> Iterator[Finding]:

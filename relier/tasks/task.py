@@ -106,16 +106,18 @@ class RelierTask(celery.Task):  # type: ignore[misc]
                 "use @rl_task(queue='high_priority')."
             )
         self._check(tuple(args or ()), kwargs or {})
-        push = dispatch.build(
-            self,
-            args,
-            kwargs,
-            task_id=task_id,
-            queue=options.get("queue") or options.get("routing_key"),
-            delay=dispatch.seconds_until(options.get("countdown"), options.get("eta")),
-            options=self._carried(link, link_error, shadow, options),
-        )
-        self._enqueue(push)
+        queue = options.get("queue") or options.get("routing_key")
+        with telemetry.produce(self.name, queue or self.rl_queue):
+            push = dispatch.build(
+                self,
+                args,
+                kwargs,
+                task_id=task_id,
+                queue=queue,
+                delay=dispatch.seconds_until(options.get("countdown"), options.get("eta")),
+                options=self._carried(link, link_error, shadow, options),
+            )
+            self._enqueue(push)
         result = self.AsyncResult(push.task_id)
         if options.get("add_to_parent", True) and (parent := get_current_worker_task()):
             parent.add_trail(result)

@@ -51,6 +51,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._timer: Any = None
         self._last: Any = None
         self._held: set[str] = set()
+        self._counted = threading.Lock()
 
     def start(self, worker: Any) -> None:
         _guardians.append(self)
@@ -59,8 +60,16 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
             heartbeat(worker.hostname)  # before its threads race to start it: two would each miss the other's tasks
         self._registration = Registration(self)
 
+    def _count(self, kind: str) -> None:
+        """Celery's thread sees a drain that ends by itself, `leave` one that does not; the first one counts."""
+        if not self._counted.acquire(blocking=False):
+            return
+        telemetry.event("drains", type=kind, worker=self.worker.hostname)
+
     def gone(self) -> None:
         """The worker has stopped: nothing runs here any more."""
+        if drain.draining():
+            self._count("clean")
         self._registration.end()
         _unregister(self.worker.hostname)
 
@@ -105,10 +114,11 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._hang_up()
         self._give_back(ledger)
         handed = sum(len(_try(ledger, "handoff", str(holder), "1")) for holder in holders)
-        telemetry.event("drains", type="forced" if handed else "clean")
+        self._count("forced" if handed else "clean")
         if handed:
             logger.warning("The drain is over after %g s; %d tasks that still ran were handed off.", patience, handed)
         self.gone()
+        telemetry.flush()
         sys.stderr.flush()
         os._exit(0)
 
@@ -268,6 +278,14 @@ def _preflight(sender: Any = None, **_: Any) -> None:
         sys.exit(f"RuntimeError: {error}")
 
 
+def _warm(sender: Any = None, **_: Any) -> None:
+    telemetry.warm()
+
+
+def _flush(sender: Any = None, **_: Any) -> None:
+    telemetry.flush()  # a pool child ends without the interpreter's own farewell
+
+
 def _leave(sender: Any = None, how: str = "Warm", **_: Any) -> None:
     patience = 0.0 if how == "Cold" else get_settings().graceful_shutdown_timeout
     for guardian in _guardians:
@@ -288,5 +306,7 @@ def install(app: Any) -> None:
 
     app.steps["worker"].add(Guardian)
     signals.worker_init.connect(_preflight, dispatch_uid="relier.preflight")
+    signals.worker_init.connect(_warm, dispatch_uid="relier.warm")
+    signals.worker_process_shutdown.connect(_flush, dispatch_uid="relier.flush")
     signals.worker_shutdown.connect(_gone, dispatch_uid="relier.gone")
     signals.worker_shutting_down.connect(_leave, dispatch_uid="relier.drain")

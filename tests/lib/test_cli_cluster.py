@@ -45,6 +45,14 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
+def wrapper(project: Path, body: str) -> None:
+    """The project's own script, with another body."""
+    script = project / "infra" / "compose" / "cluster"
+    script.parent.mkdir(parents=True)
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_without_docker_it_says_what_to_use_instead(
     project: Path, monkeypatch: pytest.MonkeyPatch, command: str
@@ -83,6 +91,33 @@ def test_each_command_is_one_compose_call(project: Path, docker: Path, command: 
     done = rl("cluster", *command.split())
     assert done.exit_code == 0, done.output
     assert docker.read_text() == f"compose -f {project / 'docker-compose.yml'} {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("up", ["dev up"]),
+        ("up --tier prod", ["prod up"]),
+        ("up --no-detach", ["dev up", "dev logs --follow"]),
+        ("down --tier prod", ["prod down"]),
+        ("status", ["dev status"]),
+        ("scale 4 --tier prod", ["prod scale worker-default=4"]),
+        ("logs --follow resurrector", ["dev logs --follow resurrector"]),
+    ],
+)
+def test_in_the_projects_folder_each_command_is_its_wrapper(
+    project: Path, docker: Path, command: str, expected: list[str]
+) -> None:
+    wrapper(project, f'echo "$@" >> {docker}')
+    done = rl("cluster", *command.split())
+    assert done.exit_code == 0, done.output
+    assert docker.read_text().splitlines() == expected
+
+
+def test_the_wrappers_failure_is_the_commands(project: Path, docker: Path) -> None:
+    wrapper(project, "echo 'cluster: not set: REDIS_PASSWORD' >&2; exit 3")
+    done = rl("cluster", "up", "--tier", "prod")
+    assert (done.exit_code, done.output) == (3, "")  # what the wrapper said went to the terminal itself
 
 
 def test_status_shows_the_services_and_whether_redis_answers(project: Path, docker: Path, ledger: Any) -> None:

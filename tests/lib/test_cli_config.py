@@ -178,6 +178,44 @@ def test_an_evicting_redis_is_an_error_and_other_risks_are_warnings() -> None:
     assert "warning: Redis has no maxmemory" in done.stdout
 
 
+def test_a_redis_that_drops_idle_clients_or_suspends_its_syncs_is_warned_of() -> None:
+    odd = {"timeout": "300", "no_appendfsync_on_rewrite": "yes", "maxmemory": "800kb"}
+    with RedisServer({name.replace("_", "-"): value for name, value in odd.items()}) as unfit:
+        done = rl_process(unfit.url, "config", "validate")
+    assert "Redis has timeout 300, so it drops workers that wait for a task; set 0." in done.stdout
+    assert "Redis has no-appendfsync-on-rewrite yes" in done.stdout
+    assert "of its maxmemory (819200 bytes), and refuses pushes when it is full" in done.stdout
+
+
+def test_a_redis_that_is_nearly_out_of_connections_is_warned_of() -> None:
+    with RedisServer(maxclients="50") as small:
+        clients = [small.client() for _ in range(46)]
+        assert all(client.ping() for client in clients)
+        done = rl_process(small.url, "config", "validate")
+    assert "connections of maxclients 50, and refuses more" in done.stdout
+
+
+def test_pushes_that_wait_for_a_replica_need_one(settings: Callable[..., Any]) -> None:
+    settings(durability="replicated")
+    assert "RELIER_DURABILITY is replicated, but Redis has no replica" in messages(level="error", code=1)
+
+
+def test_unsigned_tasks_beside_a_key_are_warned_of(settings: Callable[..., Any]) -> None:
+    settings(secret_key="long-enough-a-key", accept_unsigned=True)
+    assert "RELIER_ACCEPT_UNSIGNED is true" in messages(level="warning", code=0)
+    settings(secret_key="long-enough-a-key", accept_unsigned=False)
+    assert "RELIER_ACCEPT_UNSIGNED" not in messages()
+
+
+def test_telemetry_without_its_package_is_an_error(
+    settings: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(otel_enabled=True)
+    assert "OpenTelemetry" not in messages()
+    monkeypatch.setattr("relier.cli.validate.find_spec", lambda name: None)
+    assert "RELIER_OTEL_ENABLED is true, but OpenTelemetry is not installed here" in messages(level="error", code=1)
+
+
 def test_a_redis_that_is_away_is_one_error() -> None:
     done = rl_process(f"redis://127.0.0.1:{free_port()}/0", "config", "validate")
     assert done.returncode == 1
@@ -198,8 +236,10 @@ def test_a_sentinel_deployment_is_judged_by_replicas_and_quorum(sentinels: Senti
     assert "relier-master via Sentinel 127.0.0.1:" in doctor.stdout
     healthy = rl_process(env, "config", "validate")
     assert healthy.returncode == 0, healthy.stdout
-    with sentinels.master().client() as client:
+    replica = next(node for node in sentinels.nodes if node is not sentinels.master())
+    with sentinels.master().client() as client, replica.client() as other:
         client.config_set("min-replicas-to-write", 0)
+        other.config_set("maxmemory-policy", "allkeys-lru")
     for sentinel in sentinels.sentinels[1:]:
         sentinel.kill()
     lost = f"Sentinel 127.0.0.1:{sentinels.sentinels[0].port} could not fail relier-master over: NOQUORUM"
@@ -207,6 +247,7 @@ def test_a_sentinel_deployment_is_judged_by_replicas_and_quorum(sentinels: Senti
     broken = rl_process(env, "config", "validate")
     assert broken.returncode == 1
     assert "min-replicas-to-write 0" in broken.stdout
+    assert f"The replica 127.0.0.1:{replica.port} has maxmemory-policy allkeys-lru, the master" in broken.stdout
     assert broken.stdout.count("does not answer") == 2
     wrong = rl_process(env | {"RELIER_REDIS_SENTINEL_MASTER_NAME": "other"}, "doctor")
     assert wrong.returncode == 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from infra.topology.rules import effect, fleet, redis, supply
+from infra.topology.rules import effect, fleet, managed, redis, supply
 from infra.topology.rules.finding import RULES, Finding
 
 if TYPE_CHECKING:
     from infra.topology.model import Topology
 
 __all__ = ["RULES", "Finding", "broken"]
-MODULES = (effect, fleet, redis, supply)
+MODULES = (effect, fleet, managed, redis, supply)
 
 
 def broken(topology: Topology) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ IMAGES = (*DOCKER, "k8s")
 EFFECTIVE: dict[str, tuple[str, ...]] = {
     "app.image": IMAGES,
     "app.package": ("bare",),
+    "redis.managed": ("k8s",),
     "redis.image": IMAGES,
     "redis.storage": ("k8s",),
     "sentinel.image": IMAGES,
@@ -56,7 +57,9 @@ def _written(topology: Topology, pattern: str) -> Iterator[tuple[str, Any]]:
 
 
 def _said(path: str, value: Any) -> str:
-    """A value as the stack writes it."""
+    """A value as the stack writes it; what has parts is merely given."""
+    if path == "redis.managed":
+        return "given"
     if path.endswith((".storage", ".size", ".memory_request")):
         return size(value)
     return span(value) if path.endswith(".pre_stop") else str(value)

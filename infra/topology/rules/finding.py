@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,3 +39,8 @@ def wrong(path: str, value: object, why: str, instead: str) -> Finding:
 def missing(path: str, why: str, instead: str) -> Finding:
     """`path is missing, why; instead.`"""
     return Finding(path, "missing", f"{path} is missing, {why}; {instead}.")
+
+
+def without_login(address: str) -> str:
+    """An address that may be shown: what stands before @ may be a password."""
+    return re.sub(r"//[^/]*@", "//…@", address) if "://" in address else address.rpartition("@")[2]

@@ -237,6 +237,7 @@ def taken_names(topology: Topology) -> set[str]:
 @rule
 def replicated_needs_a_replica(topology: Topology) -> Iterator[Finding]:
     if topology.durability == "replicated" and not topology.redis.replicas:
-        yield wrong(
-            "durability", "replicated", "but redis.nodes has no replica", "write local, or add a node and Sentinels"
-        )
+        managed = topology.redis.managed
+        why = "but redis.managed.replicas is 0" if managed else "but redis.nodes has no replica"
+        instead = "write local, or how many it has" if managed else "write local, or add a node and Sentinels"
+        yield wrong("durability", "replicated", why, instead)

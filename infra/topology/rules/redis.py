@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,18 @@ from infra.topology.rules.finding import Finding, missing, rule, wrong
 from infra.topology.units import size, span
 
 if TYPE_CHECKING:
-    from infra.topology.model import Topology
+    from infra.topology.model import Redis, Topology
 
 FEWEST_SENTINELS = 3
+OURS = ("nodes", "memory", "maxmemory")
+
+
+def undescribed(redis: Redis) -> Iterator[Finding]:
+    """What nodes of our own cannot do without. No rule of a topology: there is none to judge yet."""
+    for name in OURS:
+        if not getattr(redis, name):
+            example = json.dumps(type(redis).model_fields[name].examples[0]).strip('"')  # type: ignore[index]
+            yield Finding(f"redis.{name}", "missing", f"redis.{name} is missing; add it, such as {example}.")
 
 
 @rule
@@ -66,6 +76,8 @@ def the_quorum_is_a_majority(topology: Topology) -> Iterator[Finding]:
 @rule
 def sentinels_have_someone_to_promote(topology: Topology) -> Iterator[Finding]:
     nodes = len(topology.redis.nodes)
+    if topology.redis.managed:
+        return
     if topology.sentinel and nodes == 1:
         yield wrong("redis.nodes", "one name", "so Sentinel has no replica to promote", "name 2 or more")
     if not topology.sentinel and nodes > 1:
@@ -84,7 +96,7 @@ def writes_wait_for_replicas(topology: Topology) -> Iterator[Finding]:
     if redis.min_replicas_to_write > redis.replicas:
         why = f"but there are {redis.replicas} replicas, so every write would be refused"
         yield wrong(path, redis.min_replicas_to_write, why, f"write {min(1, redis.replicas)}")
-    elif redis.replicas and not redis.min_replicas_to_write:
+    elif redis.replicas and not redis.managed and not redis.min_replicas_to_write:
         yield wrong(path, 0, "so a cut-off master takes writes that a failover loses", "write 1")
 
 

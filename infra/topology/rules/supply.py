@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from infra.topology.rules.finding import Finding, missing, rule, wrong
+from infra.topology.rules.finding import Finding, missing, rule, without_login, wrong
 from relier.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ PREFIX = "RELIER_"
 
 def images(topology: Topology) -> dict[str, str]:
     """Every image that the topology names, by path."""
-    parts: dict[str, str | None] = {"app.image": topology.app.image, "redis.image": topology.redis.image}
+    ours = None if topology.redis.managed else topology.redis.image
+    parts: dict[str, str | None] = {"app.image": topology.app.image, "redis.image": ours}
     if topology.sentinel:
         parts["sentinel.image"] = topology.sentinel.image
     for name in ("collector", "prometheus", "grafana", "redis_exporter"):
@@ -95,7 +96,7 @@ def needed_secrets(topology: Topology) -> dict[str, str]:
 
 @rule
 def redis_is_locked_outside_dev(topology: Topology) -> Iterator[Finding]:
-    if topology.tier != "dev" and not topology.redis.acl:
+    if topology.tier != "dev" and not topology.redis.acl and not topology.redis.managed:
         yield wrong("redis.acl", False, f"but Redis of tier {topology.tier} has users", "write true and secrets.redis")
     if topology.tier != "dev" and topology.telemetry.anonymous:
         yield wrong("telemetry.anonymous", True, f"but tier {topology.tier} is not open to all", "write false")
@@ -168,11 +169,6 @@ def offsite_names_no_credentials(topology: Topology) -> Iterator[Finding]:
         yield wrong("backup.offsite.bucket", without_login(part.bucket), "no bucket", "write s3://bucket/prefix")
     if part and part.endpoint and not re.fullmatch(r"https?://[\w.:-]+/?", part.endpoint):
         yield wrong("backup.offsite.endpoint", without_login(part.endpoint), "no address", "write https://host")
-
-
-def without_login(address: str) -> str:
-    """An address that may be shown: what stands before @ may be a password."""
-    return re.sub(r"//[^/]*@", "//…@", address) if "://" in address else address.rpartition("@")[2]
 
 
 @rule

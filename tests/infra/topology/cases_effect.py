@@ -7,6 +7,7 @@ from tests.infra.topology.stacks import Case
 WRITTEN: list[tuple[str, str, object, str]] = [
     ("app.image", "bare", "relier:1.0.0", "dev or prod or k8s"),
     ("app.package", "prod", "relier==1.0.0", "bare"),
+    ("redis.managed", "prod", {"url": "rediss://r.example.org:6379/0"}, "k8s"),
     ("redis.image", "bare", "redis:8.0", "dev or prod or k8s"),
     ("redis.storage", "prod", "10gb", "k8s"),
     ("sentinel.image", "bare", "redis:8.0", "dev or prod or k8s"),
@@ -29,7 +30,8 @@ CASES = [
         tier,
         {},
         {path: value},
-        f"{path} is {value}, which tier {tier} would ignore; remove it; it is for tier {where}.",
+        f"{path} is {'given' if path == 'redis.managed' else value}, which tier {tier} would ignore; remove it; "
+        f"it is for tier {where}.",
     )
     for path, tier, value, where in WRITTEN
 ]

@@ -169,9 +169,9 @@ CASES = [
     Case(
         "limits_fit_the_host",
         "dev",
-        {"host_memory": "4672mb"},
-        {"host_memory": "4671mb"},
-        "host_memory is 4671mb, below the sum of all limits (4672mb); write more, or lower the limits.",
+        {"host_memory": "5312mb"},
+        {"host_memory": "5311mb"},
+        "host_memory is 5311mb, below the sum of all limits (5312mb); write more, or lower the limits.",
     ),
     Case("limits_fit_the_host", "k8s", {}, {"host_memory": "100gb"}, "tier k8s may spread over hosts; remove it."),
     Case("limits_fit_the_host", "bare", {}, {"host_memory": "100gb"}, "tier bare may spread over hosts; remove it."),

@@ -42,7 +42,7 @@ def test_check_says_in_json_what_it_found(tmp_path: Path, capsys: pytest.Capture
     assert main(["check", bad, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is False
-    assert [entry["path"] for entry in found["findings"]] == ["resurrector.replicas", "redis.maxmemory"]
+    assert [entry["path"] for entry in found["findings"]] == ["resurrector.replicas", "redis.maxmemory", "drill.memory"]
     assert found["findings"][1]["value"] == "2gb"
 
 
@@ -64,8 +64,12 @@ def test_check_lists_every_broken_rule_one_a_line(tmp_path: Path, capsys: pytest
     ("name", "says"),
     [
         ("prdo", "prdo is neither a stack nor a file; did you mean prod?"),
-        ("nowhere.yaml", "nowhere.yaml is neither a stack nor a file; write one of bare, dev, k8s, prod, or a path."),
-        (".", ". is a folder; name a stack (bare, dev, k8s, prod) or a YAML file."),
+        (
+            "nowhere.yaml",
+            "nowhere.yaml is neither a stack nor a file; "
+            "write one of bare, bare-single, dev, k8s, k8s-managed, prod, or a path.",
+        ),
+        (".", ". is a folder; name a stack (bare, bare-single, dev, k8s, k8s-managed, prod) or a YAML file."),
     ],
 )
 def test_a_stack_that_is_not_there_is_one_sentence(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +94,8 @@ def test_plan_in_json_holds_everything_and_no_secret(capsys: pytest.CaptureFixtu
     plan = json.loads(said(capsys, "plan", "prod", "--json"))
     worker = next(workload for workload in plan["workloads"] if workload["name"] == "worker-high")
     assert worker["argv"][0] == "celery"
-    assert worker["secrets"][0] == {"name": "redis", "reference": "env:REDIS_PASSWORD", "path": "/run/secrets/redis"}
+    secret = {"name": "redis", "reference": "env:REDIS_PASSWORD", "path": "/run/secrets/redis", "keys": []}
+    assert worker["secrets"][0] == secret
     assert plan["sums"]["connections"] == 213
 
 

@@ -139,7 +139,8 @@ def test_ansible_has_the_units_of_the_plan() -> None:
 
 
 def test_ansible_learns_where_secrets_are_and_never_what_they_are() -> None:
-    assert set(variables()["relier_secrets"]) == {"redis", "sentinel", "secret_key", "replica", "backup", "probe"}
+    names = {"redis", "sentinel", "admin", "replica", "backup", "probe", "secret_key", "secret_keys_previous"}
+    assert set(variables()["relier_secrets"]) == names
     assert all(value.startswith(("vault:", "file:")) for value in variables()["relier_secrets"].values())
 
 
@@ -226,7 +227,8 @@ def test_the_schema_knows_every_key_of_every_stack_and_no_other() -> None:
     assert len(objects(schema)) >= 14
     for tier in TIERS:
         assert set(stack(tier)) <= set(schema["properties"])
-    assert schema["$defs"]["Redis"]["required"] == ["nodes", "memory", "maxmemory"]
+    either = [found["required"] for found in schema["$defs"]["Redis"]["anyOf"]]
+    assert either == [["managed"], ["nodes", "memory", "maxmemory"]]
 
 
 def test_the_schema_has_words_for_what_is_no_plain_type() -> None:

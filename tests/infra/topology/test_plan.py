@@ -30,8 +30,9 @@ SPLIT = {
 }
 
 
-def test_dev_runs_the_services_of_the_guide_and_the_exporter() -> None:
-    named = ["redis", *WORKERS, "resurrector", "otel-collector", "prometheus", "grafana", "redis-exporter"]
+def test_dev_runs_the_services_of_the_guide_the_exporter_and_the_rehearsal() -> None:
+    watch = ["otel-collector", "prometheus", "grafana", "redis-exporter"]
+    named = ["redis", *WORKERS, "resurrector", "backup", "drill", *watch]
     assert [workload.name for workload in planned("dev").workloads] == named
 
 
@@ -178,12 +179,18 @@ def test_a_probe_forgives_a_pause_and_a_start_takes_a_minute() -> None:
     for _, workload in each("worker", "redis", "sentinel"):
         assert workload.live and workload.ready
         assert workload.live.every * workload.live.failures >= 30
-        assert workload.ready.every <= 5 and workload.ready.start_period >= 30
+        assert workload.ready.every <= 15 and workload.ready.start_period >= 30
         assert workload.health == workload.ready
         if workload.start:
             assert workload.start.every * workload.start.failures >= 60
     assert planned("prod")["resurrector"].health == planned("prod")["resurrector"].ready
-    assert planned("prod")["backup"].health is None
+
+
+@pytest.mark.parametrize("tier", ["dev", "prod"])
+def test_a_backup_sidecar_is_healthy_while_it_has_a_fresh_backup(tier: str) -> None:
+    health = planned(tier)["backup"].health
+    assert health and "-mmin -120" in health.command[-1]
+    assert planned("bare")["backup"].health is None
 
 
 @pytest.mark.parametrize("tier", TIERS)

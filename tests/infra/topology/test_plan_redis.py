@@ -101,8 +101,9 @@ def test_the_drill_only_reads_backups_and_talks_to_nobody() -> None:
         ("redis_backups", "/var/backups/relier", True),
         ("drill_scratch", "/data", False),
     ]
-    assert drill.env == {"BACKUP_ALERT_SECONDS": "7200", "BACKUP_DIR": "/var/backups/relier", "TMPDIR": "/data"}
-    assert [(wait.name, wait.condition) for wait in drill.depends_on] == [("backup", "started")]
+    settings = {"BACKUP_ALERT_SECONDS": "7200", "BACKUP_DIR": "/var/backups/relier"}
+    assert drill.env == settings | {"TMPDIR": "/data", "METRICS_DIR": "/data"}
+    assert [(wait.name, wait.condition) for wait in drill.depends_on] == [("backup", "healthy")]
 
 
 def test_backups_lie_where_the_images_user_may_write() -> None:

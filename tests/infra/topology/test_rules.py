@@ -6,10 +6,11 @@ import pytest
 
 from infra.topology.rules import RULES, effect, fleet
 from relier.tasks.app import VISIBILITY_TIMEOUT
-from tests.infra.topology import cases_effect, cases_fleet, cases_redis, cases_supply
+from tests.infra.topology import cases_effect, cases_fleet, cases_managed, cases_redis, cases_supply
 from tests.infra.topology.stacks import GONE, Case, sentences
 
-CASES = [*cases_effect.CASES, *cases_fleet.CASES, *cases_redis.CASES, *cases_supply.CASES]
+MODULES = (cases_effect, cases_fleet, cases_managed, cases_redis, cases_supply)
+CASES = [case for module in MODULES for case in module.CASES]
 IDS = [f"{case.rule}-{number}" for number, case in enumerate(CASES)]
 
 

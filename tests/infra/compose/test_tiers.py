@@ -1,0 +1,63 @@
+"""Both Docker tiers as people use them: up, held to the plan while they run, up again, down."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.infra.compose.stack import ROOT, Stack, docker, engine, stack
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(not engine(), reason="no Docker engine with Compose"),
+]
+Note = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module", params=["dev", "prod"])
+def tier(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    with stack(request.param) as one:
+        yield one
+
+
+def volumes(project: str) -> set[str]:
+    return set(docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={project}").split())
+
+
+def leftovers(project: str) -> list[str]:
+    """Containers, networks and volumes that bear the project's name."""
+    label = ("--filter", f"label=com.docker.compose.project={project}")
+    kinds = (("ps", "-aq"), ("network", "ls", "-q"), ("volume", "ls", "-q"))
+    return [found for kind in kinds for found in docker(*kind, *label).split()]
+
+
+def conformance(one: Stack, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = ["make", "--no-print-directory", "conformance", f"TIER={one.tier}", *words]
+    settings = {"PYTHONPATH": str(ROOT), "BIN": str(Path(sys.executable).parent)}
+    return subprocess.run(argv, cwd=ROOT, env=os.environ | one.env | settings, capture_output=True, text=True)
+
+
+def test_a_second_up_recreates_no_container(tier: Stack, record_property: Note) -> None:
+    before = tier.containers()
+    record_property("up again after s", round(tier.up(), 1))
+    assert tier.containers() == before
+
+
+def test_the_running_tier_conforms_to_its_plan_destruction_included(tier: Stack) -> None:
+    done = conformance(tier, "DESTRUCTIVE=1")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_down_keeps_the_volumes_and_down_v_leaves_nothing(tier: Stack) -> None:
+    kept = volumes(tier.project)
+    tier.down()
+    assert tier.containers() == {}
+    assert volumes(tier.project) == kept != set()
+    tier.down("-v")
+    assert leftovers(tier.project) == []
