@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "Plan", "Workload", "plan_of"]
 
-NETWORKS = (Network(NETWORK, internal=True), Network("edge"))
+
+def _networks(topology: Topology) -> tuple[Network, ...]:
+    """Redis apart from the rest. With Sentinels its network is not closed: a closed one leaves the question for a name that
+    is gone, the killed master's, without an answer for 10 s, and a Sentinel that waits so long elects nobody."""
+    if topology.tier not in ("dev", "prod"):
+        return ()
+    return (Network(NETWORK, internal=topology.sentinel is None), Network("edge"))
 
 
 def plan_of(topology: Topology) -> Plan:
@@ -31,7 +37,7 @@ def plan_of(topology: Topology) -> Plan:
             *drills(topology),
             *watchers(topology),
         ),
-        networks=NETWORKS if topology.tier in ("dev", "prod") else (),
+        networks=_networks(topology),
         maxclients=topology.redis.maxclients,
         reserved_clients=topology.redis.reserved_clients,
     )

@@ -59,7 +59,8 @@ def test_only_who_needs_redis_shares_its_network() -> None:
     reach = {workload.name for workload in plan.workloads if "data" in workload.networks}
     redis = {workload.name for workload in plan.of_kind("redis", "sentinel")}
     assert reach == redis | {*WORKERS, "resurrector", "backup", "redis-exporter"}
-    assert {network.name: network.internal for network in plan.networks} == {"data": True, "edge": False}
+    closed = {tier: {network.name: network.internal for network in planned(tier).networks} for tier in ("dev", "prod")}
+    assert closed == {"dev": {"data": True, "edge": False}, "prod": {"data": False, "edge": False}}
 
 
 def test_what_is_published_has_a_way_out() -> None:
