@@ -13,7 +13,7 @@ DISTRO ?= trixie
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak bench lint format types worker resurrector redis \
-        dev dev-logs dev-down prod prod-logs prod-down site check-site molecule test-hosts conformance up preview destroy test-providers render test-cluster clean
+        dev dev-logs dev-down prod prod-logs prod-down test-engine site check-site molecule test-hosts conformance up preview destroy test-providers render test-cluster clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ test: $(STAMP) ## Run every test on a Redis of its own
 	$(BIN)/python -m pytest -m "not (soak or engine or cluster or hosts or providers)" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(STAMP) ## Run the long repetitions: hundreds of kills, ten failovers
-	$(BIN)/python -m pytest -m soak --timeout 3000 $(ARGS)
+	$(BIN)/python -m pytest -m "soak and not engine" --timeout 3000 $(ARGS)
+
+test-engine: $(STAMP) ## Bring the Docker tiers up, hold them to their plan and harm them (needs Docker; DRILLS=full for the long form)
+	$(BIN)/python -m pytest -m "engine$(if $(filter full,$(DRILLS)),, and not soak)" tests/infra $(ARGS)
 
 bench: $(STAMP) ## Measure against stock Celery and the package relier 0.1.7
 	$(BIN)/python -m bench $(ARGS)

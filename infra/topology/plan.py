@@ -16,8 +16,11 @@ __all__ = ["Network", "Plan", "Workload", "plan_of"]
 
 
 def _networks(topology: Topology) -> tuple[Network, ...]:
-    """Redis apart from the rest. With Sentinels its network is not closed: a closed one leaves the question for a name that
-    is gone, the killed master's, without an answer for 10 s, and a Sentinel that waits so long elects nobody."""
+    """Redis apart from the rest; with Sentinels on a network that is not closed.
+
+    A closed one leaves the question for a name that is gone, the killed master's, without an answer for 10 s, and a
+    Sentinel that waits so long elects nobody.
+    """
     if topology.tier not in ("dev", "prod"):
         return ()
     return (Network(NETWORK, internal=topology.sentinel is None), Network("edge"))

@@ -18,8 +18,6 @@ pytestmark = [
     pytest.mark.skipif(not engine(), reason="no Docker engine with Compose"),
 ]
 
-MASTER_KILLS = 5
-RANDOM_KILLS = 20
 PAUSE = 20.0
 LONG_TASK = 20.0
 Note = Callable[[str, object], None]
@@ -60,10 +58,11 @@ def revive(prod: Stack, container: str) -> None:
     prod.wait_whole()
 
 
-def test_the_master_is_killed_under_load_again_and_again(prod: Stack, note: Note) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.soak)])
+def test_the_master_is_killed_under_load_again_and_again(kills: int, prod: Stack, note: Note) -> None:
     """Its container and its DNS name are gone; no worker exits, and pushes go on."""
     lives, load, gaps = prod.lives(), prod.load().start(), []
-    for _ in range(MASTER_KILLS):
+    for _ in range(kills):
         master = prod.master()
         container, at = prod.containers()[master], time.time()
         docker("kill", container)
@@ -90,11 +89,12 @@ def test_a_paused_master_wakes_up_as_a_replica(prod: Stack, note: Note) -> None:
     assert prod.master() != old
 
 
-def test_any_container_is_killed_at_random_under_load(prod: Stack, note: Note) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_any_container_is_killed_at_random_under_load(kills: int, prod: Stack, note: Note) -> None:
     seed = random.randrange(2**32)
     note("seed", seed)
     dice, load = random.Random(seed), prod.load().start()
-    for _ in range(RANDOM_KILLS):
+    for _ in range(kills):
         service = dice.choice(sorted(prod.running()))
         container = prod.containers()[service]
         docker("kill", container)
