@@ -153,3 +153,19 @@ def test_a_wrong_password_and_a_missing_one_do_not_pass_for_each_other(node: Nod
     with connect(node.port, username="probe", password="wrong") as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     wait_until(lambda: node.denied() != [], 5, "the refusal is in ACL LOG")
+
+
+def test_a_killed_server_reads_back_what_scripts_and_transactions_wrote(tmp_path: Path) -> None:
+    """It reads its append-only file as the user `default`; what that one may not do would be gone."""
+    with Kit(tmp_path, nodes=1, sentinels=0) as kit:
+        node = kit.nodes[0].start().wait_ready()
+        with node.client("app") as client:
+            client.eval("redis.call('SET', KEYS[1], 1) redis.call('SET', KEYS[2], 1)", 2, "script:1", "script:2")
+            with client.pipeline(transaction=True) as transaction:
+                transaction.set("transaction:1", 1).set("transaction:2", 1).execute()
+            client.set("plain", 1)
+            before = set(client.scan_iter())
+        node.kill()
+        node.start().wait_ready()
+        with node.client("app") as client:
+            assert set(client.scan_iter()) == before

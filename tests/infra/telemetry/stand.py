@@ -25,7 +25,7 @@ MASTER, REPLICA, ABSENT = "relier-redis-master", "relier-redis-replica-1", "reli
 PASSWORD = "correct-horse"
 SHARED = ("redis_backups", "drill_scratch")
 USERS = """\
-user default off resetpass resetkeys resetchannels -@all
+user default off resetpass ~* &* +@all
 user app on >{0} ~* &* +@all -@admin -@dangerous +info +config|get
 user replica on >{0} resetkeys resetchannels -@all +ping +replconf +psync
 user backup on >{0} resetkeys resetchannels -@all +ping +replconf +sync +psync +info +client|setinfo
