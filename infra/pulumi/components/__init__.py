@@ -1,0 +1,1 @@
+"""Typed parts of a stack: keyword arguments in, children parented, outputs registered."""

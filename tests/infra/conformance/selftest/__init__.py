@@ -1,0 +1,1 @@
+"""Tests of the suite itself: each rule is broken once, and exactly that rule must say so in a sentence."""

@@ -1,0 +1,65 @@
+"""How the suite is called: nothing without a stack, one sentence for a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.process import REPO, clean_env
+from tests.infra.conformance import cases
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=REPO, env=clean_env(), capture_output=True, text=True, timeout=120, check=False)
+
+
+def collected(*options: str) -> set[str]:
+    """The files of which tests would run."""
+    done = run("pytest", "tests/infra/conformance", "--collect-only", "-q", "-p", "no:cacheprovider", *options)
+    return {line.partition("::")[0].rpartition("/")[2] for line in done.stdout.splitlines() if "::" in line}
+
+
+SUITE = {f"test_{name}.py" for name in ("workloads", "redis", "sentinel", "fleet", "secrets")}
+
+
+def test_without_a_stack_only_the_tests_of_the_suite_are_there() -> None:
+    assert collected() == {
+        "test_calling.py",
+        "test_rules.py",
+        "test_redis_rules.py",
+        "test_docker_facts.py",
+        "test_live.py",
+    }
+
+
+def test_harm_is_done_only_when_it_is_asked_for() -> None:
+    harmful = {f"test_destructive_{what}.py" for what in ("worker", "master", "restore")}
+    assert collected("--stack", "prod") == SUITE
+    assert collected("--stack", "prod", "--destructive") == SUITE | harmful
+
+
+@pytest.mark.parametrize("stack", sorted((REPO / "infra/topology/stacks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_stack_has_cases(stack: Path) -> None:
+    """A managed Redis has no nodes of ours; workloads, workers and queues are everywhere."""
+    found = {name: cases.of(name, stack) for name in ("workload", "worker", "queue", "data_node", "redis_setting")}
+    assert found["workload"] and found["worker"] and "re-queue" in found["queue"]
+    assert bool(found["data_node"]) == bool(found["redis_setting"]) == ("managed" not in stack.stem)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "say which tier: make conformance TIER=dev, prod, k8s or bare"),
+        (("nope",), "nope is neither a stack nor a file"),
+        (("prod", "--backend", "carrier-pigeon"), "invalid choice"),
+    ],
+)
+def test_a_mistake_is_answered_with_a_sentence(words: tuple[str, ...], sentence: str) -> None:
+    done = run("tests.infra.conformance", *words)
+    assert done.returncode != 0
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,80 @@
+"""YAML for people without Pulumi: from the same program, checked, and without a secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.pulumi.render import main
+from infra.pulumi.schemas import misfits
+from tests.infra.kubernetes.stacks import STACKS, made
+
+
+def rendered(path: Path) -> dict[tuple[str, str], Any]:
+    return {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(path.read_text())}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_yaml_holds_what_pulumi_would_create_but_for_secrets(
+    stack: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([stack, "--to", str(tmp_path)]) == 0
+    found, ours = rendered(tmp_path / f"{stack}.yaml"), made(stack).objects
+    assert {*found} == {key for key in ours if key[0] != "Secret"}
+    worker = found["Deployment", "worker"]["spec"]["template"]["spec"]
+    assert worker == made(stack).pod("worker")
+    said = capsys.readouterr().out
+    assert "valid for Kubernetes 1.32, 1.34, 1.37." in said
+    assert "kubectl -n relier create secret generic relier-" in said
+
+
+def test_what_others_need_comes_first_and_nothing_speaks_to_pulumi(tmp_path: Path) -> None:
+    assert main(["k8s", "--to", str(tmp_path)]) == 0
+    text = (tmp_path / "k8s.yaml").read_text()
+    kinds = [document["kind"] for document in yaml.safe_load_all(text)]
+    assert kinds[0] == "Namespace"
+    assert kinds.index("PersistentVolumeClaim") < kinds.index("StatefulSet")
+    assert "pulumi.com/" not in text
+    assert "kind: Secret" not in text
+
+
+def test_overrides_and_options_reach_the_objects(tmp_path: Path) -> None:
+    over, options = tmp_path / "over.yaml", tmp_path / "options.yaml"
+    over.write_text("workers: {worker: {replicas: 7}}\n")
+    options.write_text("{namespace: shop, autoscale: {worker-recovery: {by: hpa, most: 5}}}\n")
+    assert main(["k8s", "--overrides", str(over), "--options", str(options), "--to", str(tmp_path)]) == 0
+    found = rendered(tmp_path / "k8s.yaml")
+    assert found["Deployment", "worker"]["spec"]["replicas"] == 7
+    assert found["Deployment", "worker"]["metadata"]["namespace"] == "shop"
+    assert ("HorizontalPodAutoscaler", "worker-recovery") in found
+
+
+def test_as_json_it_is_one_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["k8s-managed", "--json"]) == 0
+    assert {item["kind"] for item in json.loads(capsys.readouterr().out)["items"]} >= {"Deployment", "NetworkPolicy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["prod"], "prod is of tier prod; name a stack of tier k8s, such as k8s or k8s-managed."),
+        (["k9s"], "k9s is neither a stack nor a file; did you mean k8s"),
+        (["k8s", "--overrides", "nowhere.yaml"], "nowhere.yaml is no file; name a YAML file."),
+        (["k8s", "--to", "/dev/null"], "cannot be written (Not a directory); name another folder with --to."),
+    ],
+)
+def test_a_mistake_is_one_sentence(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert says in said.err.replace("File exists", "Not a directory")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_typo_in_an_object_would_be_caught() -> None:
+    pod = {"containers": [{"name": "x", "image": "x:1", "livenesProbe": {}}]}
+    found = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
+    assert [sentence for sentence in misfits(found, ["1.34"]) if "livenesProbe" in sentence]
