@@ -8,6 +8,7 @@ INCLUDE ?=
 CONCURRENCY ?= 8
 REDIS_SERVER ?= redis-server
 JOBS ?= 3
+TESTS ?= tests/infra
 SCENARIO ?= default
 DISTRO ?= trixie
 
@@ -38,7 +39,7 @@ soak: $(STAMP) ## Run the long repetitions: hundreds of kills, ten failovers
 	$(BIN)/python -m pytest -m "soak and not engine" --timeout 3000 $(ARGS)
 
 test-engine: $(STAMP) ## Bring the Docker tiers up, hold them to their plan and harm them (needs Docker; DRILLS=full for the long form)
-	$(BIN)/python -m pytest -m "engine$(if $(filter full,$(DRILLS)),, and not soak)" tests/infra $(ARGS)
+	$(BIN)/python -m pytest -m "engine$(if $(filter full,$(DRILLS)),, and not soak)" $(TESTS) $(ARGS)
 
 bench: $(STAMP) ## Measure against stock Celery and the package relier 0.1.7
 	$(BIN)/python -m bench $(ARGS)
