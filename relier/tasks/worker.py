@@ -113,6 +113,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         holders = self._children.kill() if self._children else [heartbeat(self.worker.hostname).holder]
         self._hang_up()
         self._give_back(ledger)
+        self._restore_plain()
         handed = sum(len(_try(ledger, "handoff", str(holder), "1")) for holder in holders)
         self._count("forced" if handed else "clean")
         if handed:
@@ -183,6 +184,14 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _give_back(self, ledger: Ledger) -> None:
         _try(ledger, "resend", *self._held)
+
+    def _restore_plain(self) -> None:
+        """Messages without a record: kombu puts them back at its own farewell, which does not come any more."""
+        try:
+            if self._last:
+                self._last.restore_unacked()
+        except Exception as error:
+            logger.warning("Plain Celery messages were not put back (%r); their visibility timeout brings them.", error)
 
 
 class Registration:
