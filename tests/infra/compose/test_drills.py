@@ -120,9 +120,6 @@ def test_stopping_the_tier_drains_long_tasks(prod: Stack, note: Note) -> None:
     assert (verdict.lost, verdict.twice) == ([], 0)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="seen once: no master within 60 s of a kill that soon follows a restart of the tier"
-)
 def test_after_a_failover_a_new_start_keeps_the_last_acknowledged_key(prod: Stack, note: Note) -> None:
     """Never the stale node: the promoted one leads again, or hands over to one that has the data."""
     load = prod.load(seconds=3600).start()

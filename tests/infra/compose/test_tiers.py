@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def leftovers(project: str) -> list[str]:
 
 def conformance(one: Stack, *words: str) -> subprocess.CompletedProcess[str]:
     argv = ["make", "--no-print-directory", "conformance", f"TIER={one.tier}", *words]
-    settings = {"PYTHONPATH": str(ROOT), "BIN": str(Path(sys.executable).parent)}
-    return subprocess.run(argv, cwd=ROOT, env=os.environ | one.env | settings, capture_output=True, text=True)
+    return subprocess.run(argv, cwd=ROOT, env=os.environ | one.env, capture_output=True, text=True)
 
 
 def test_a_second_up_recreates_no_container(tier: Stack, record_property: Note) -> None:
@@ -52,6 +50,36 @@ def test_a_second_up_recreates_no_container(tier: Stack, record_property: Note) 
 def test_the_running_tier_conforms_to_its_plan_destruction_included(tier: Stack) -> None:
     done = conformance(tier, "DESTRUCTIVE=1")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+KEYS = 50
+CLIENT = (
+    "from relier.connection import connect; from relier.settings import get_settings; r = connect(get_settings()); "
+)
+
+
+def ask(tier: Stack, program: str) -> str:
+    """What a Python program prints that has the application's own client as `r`."""
+    return docker(*tier.prefix()[1:], "python", "-c", CLIENT + program)
+
+
+def recover(tier: Stack, *words: str) -> str:
+    argv = [str(ROOT / "infra/compose/recover"), tier.tier, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_backup_outlives_the_tier_and_gives_back_every_key(tier: Stack, tmp_path: Path) -> None:
+    ask(tier, f"[r.set(f'keep:{{n}}', n) for n in range({KEYS})]")
+    file = recover(tier, "backup", str(tmp_path))
+    tier.down("-v")
+    tier.up()
+    count = f"print(sum(r.get(f'keep:{{n}}') == str(n).encode() for n in range({KEYS})))"
+    assert ask(tier, count) == "0"
+    recover(tier, "restore", file, "--yes")
+    tier.wait_whole()
+    assert ask(tier, count) == str(KEYS)
 
 
 def test_down_keeps_the_volumes_and_down_v_leaves_nothing(tier: Stack) -> None:
