@@ -14,7 +14,7 @@ DISTRO ?= trixie
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak bench lint format types worker resurrector redis \
-        dev dev-logs dev-down prod prod-logs prod-down test-engine site check-site molecule test-hosts conformance up preview destroy test-providers render test-cluster clean
+        dev dev-logs dev-down down prod prod-logs prod-down test-engine site check-site molecule test-hosts conformance up preview destroy test-providers render test-cluster clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ test: $(STAMP) ## Run every test on a Redis of its own
 	$(BIN)/python -m pytest -m "not (soak or engine or cluster or hosts or providers)" -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(STAMP) ## Run the long repetitions: hundreds of kills, ten failovers
-	$(BIN)/python -m pytest -m "soak and not engine" --timeout 3000 $(ARGS)
+	$(BIN)/python -m pytest -m "soak and not (engine or cluster)" --timeout 3000 $(ARGS)
 
 test-engine: $(STAMP) ## Bring the Docker tiers up, hold them to their plan and harm them (needs Docker; DRILLS=full for the long form)
 	$(BIN)/python -m pytest -m "engine$(if $(filter full,$(DRILLS)),, and not soak)" $(TESTS) $(ARGS)
@@ -68,7 +68,8 @@ dev: ## Start the development cluster on Docker, with your source mounted
 dev-logs: ## Follow its logs
 	@infra/compose/cluster dev logs --follow $(ARGS)
 
-dev-down: ## Stop it; ARGS=-v removes its data too
+down: dev-down
+dev-down: ## Stop it (or `make down`); ARGS=-v removes its data too
 	@infra/compose/cluster dev down $(ARGS)
 
 prod: ## Start the production cluster on Docker (needs REDIS_PASSWORD, SENTINEL_PASSWORD, GRAFANA_ADMIN_PASSWORD)
@@ -93,7 +94,7 @@ $(VENV)/.molecule: $(STAMP)
 	@touch $@
 
 molecule: $(VENV)/.molecule ## Converge, repeat and verify on systemd hosts in containers (SCENARIO=default|ha DISTRO=bookworm|trixie)
-	cd infra/ansible && PATH="$(abspath $(BIN)):$$PATH" DISTRO=$(DISTRO) molecule test --scenario-name $(SCENARIO) $(ARGS)
+	cd infra/ansible && PATH="$(abspath $(BIN)):$$PATH" DISTRO=$(DISTRO) molecule --base-config molecule/base.yml test --scenario-name $(SCENARIO) $(ARGS)
 
 test-hosts: $(STAMP) ## Harm systemd hosts in containers: kills, power cuts, deployments under load (needs Docker)
 	$(BIN)/python -m pytest -m hosts --timeout 3600 tests/infra/ansible $(ARGS)
@@ -102,13 +103,13 @@ conformance: $(STAMP) ## Hold a running deployment to its plan (TIER=dev|prod|k8
 	$(BIN)/python -m tests.infra.conformance $(TIER) $(if $(filter 1 yes true,$(DESTRUCTIVE)),--destructive) $(ARGS)
 
 up: $(STAMP) ## Stand up a stack with Pulumi (STACK=dev|prod|k8s|k8s-managed, ARGS=--yes)
-	infra/pulumi/stack up "$(STACK)" $(ARGS)
+	@infra/pulumi/stack up "$(STACK)" $(ARGS)
 
 preview: $(STAMP) ## Say what `make up` would do; policies are held here too
-	infra/pulumi/stack preview "$(STACK)" $(ARGS)
+	@infra/pulumi/stack preview "$(STACK)" $(ARGS)
 
 destroy: $(STAMP) ## Remove what Pulumi made, data included
-	infra/pulumi/stack destroy "$(STACK)" $(ARGS)
+	@infra/pulumi/stack destroy "$(STACK)" $(ARGS)
 
 test-providers: $(STAMP) ## Run real updates by Pulumi (needs its CLI, pulumi-resource-docker and Docker on PATH)
 	$(BIN)/python -m pytest -m providers tests/infra/pulumi tests/infra/kubernetes --timeout 1800 $(ARGS)
@@ -116,8 +117,8 @@ test-providers: $(STAMP) ## Run real updates by Pulumi (needs its CLI, pulumi-re
 render: $(STAMP) ## Write a Kubernetes stack as YAML, for people without Pulumi (STACK=k8s|k8s-managed)
 	@$(BIN)/python -m infra.pulumi.render $(or $(STACK),k8s) $(ARGS)
 
-test-cluster: $(STAMP) ## Apply the Kubernetes stack to the cluster of KUBECONFIG, hold it to its plan and harm it
-	$(BIN)/python -m pytest tests/infra/kubernetes -m cluster -s --timeout 1800 $(ARGS)
+test-cluster: $(STAMP) ## Apply the Kubernetes stack to the cluster of KUBECONFIG, hold it to its plan and harm it (DRILLS=full for all)
+	$(BIN)/python -m pytest tests/infra/kubernetes -m "cluster$(if $(filter full,$(DRILLS)),, and not soak)" -s --timeout 1800 $(ARGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -162,6 +162,8 @@ class Run:
     def _silent_death(self, worker: Worker, batch: list[Job]) -> None:
         """Freeze an idle worker, push, kill it: Redis has given it a message that it never saw."""
         self._tick_until(lambda: worker.ready, 30)
+        # A body that has ended and is not committed yet would be interrupted too, and nobody would know.
+        self._tick_until(lambda: self.reader.tally.finished <= self.contender.stored(list(self.jobs)), 5)
         self._tick_until(lambda: self._frozen_while_waiting(worker), 10)
         pushed = [self._push(job) for job in batch]
         # The other worker runs what Redis gave to it. One task stays behind, unless Redis gave the frozen one none.

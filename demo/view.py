@@ -20,7 +20,6 @@ from rich.text import Text
 from demo.run import PATIENCE, Outcome, Progress
 
 EVENTS_SHOWN = 6
-Watcher = Callable[[Progress], None]
 
 
 class View(Protocol):

@@ -23,6 +23,7 @@ class Entry:
     extra: str = ""
 
     def line(self) -> bytes:
+        """Fields apart by tabs, the time in microseconds. Raises `ValueError` for a tab or a line break in a field."""
         fields = (self.kind, self.task_id, f"{self.at:.6f}", str(self.pid), self.extra)
         if any(separator in field for field in fields for separator in "\t\n"):
             raise ValueError(f"a journal field holds a tab or a line break: {fields!r}")
@@ -30,6 +31,7 @@ class Entry:
 
     @classmethod
     def parse(cls, line: str) -> Entry:
+        """The inverse of `line`, without its line break."""
         kind, task_id, at, pid, extra = line.split("\t")
         return cls(kind, task_id, float(at), int(pid), extra)
 
@@ -44,6 +46,7 @@ class Journal:
         self.path = Path(path)
 
     def write(self, kind: str, task_id: str, extra: object = "") -> None:
+        """For what a body tells besides its start and end; `kind` is free."""
         entry = Entry(kind, task_id, time.time(), os.getpid(), str(extra))
         # Opened for each line, so that nothing is inherited over a fork.
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -87,6 +90,7 @@ class Tally:
         self.last_by_pid: dict[int, Entry] = {}
 
     def feed(self, entries: Iterator[Entry]) -> None:
+        """Each entry once: nothing here would notice one that comes again."""
         for entry in entries:
             self.entries.append(entry)
             self.last_by_pid[entry.pid] = entry
@@ -111,6 +115,7 @@ class Tally:
         return {task_id for task_id, count in self.starts.items() if count > 1}
 
     def of(self, task_id: str, kind: str | None = None) -> list[Entry]:
+        """One task's entries in the order of the log, of one kind or of all."""
         return [e for e in self.entries if e.task_id == task_id and kind in (None, e.kind)]
 
 

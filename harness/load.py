@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -82,10 +83,10 @@ class Load:
         self._reader.join(timeout)
 
     def gap(self, since: float) -> float:
-        """Seconds from `since` until pushes were acknowledged again after the longest pause that ended later."""
-        times = [since, *sorted(at for at in self.acknowledged.values() if at > since)]
+        """Seconds from `since` until pushes were acknowledged again after the longest pause; infinite before that."""
+        times = [since, *sorted(at for at in list(self.acknowledged.values()) if at > since)]
         pauses = [(after - before, after) for before, after in itertools.pairwise(times)]
-        longest, resumed = max(pauses, default=(0.0, since))
+        longest, resumed = max(pauses, default=(math.inf, math.inf))
         return resumed - since if longest > 0.5 else 0.0
 
     def verdict(self, timeout: float = 180.0) -> Verdict:

@@ -108,12 +108,14 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """Of the last start, also when it has ended; `RuntimeError` before the first."""
         if self._popen is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._popen.pid
 
     @property
     def alive(self) -> bool:
+        """Asks the kernel, and so also buries it once it has ended."""
         return self._popen is not None and self._popen.poll() is None
 
     def children(self) -> list[int]:
@@ -153,6 +155,7 @@ class Process:
         return self
 
     def tail(self, lines: int = 20) -> str:
+        """The last lines since the last start, for messages."""
         return "\n".join(self.output().splitlines()[-lines:])
 
     def terminate(self, timeout: float = 30.0) -> int:
@@ -175,9 +178,11 @@ class Process:
         self._signal_group(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """SIGCONT to the whole session, frozen or not."""
         self._signal_group(signal.SIGCONT)
 
     def send(self, number: signal.Signals) -> None:
+        """A signal to the process alone; nothing when it was never started or has ended."""
         if self._popen is not None:
             self._popen.send_signal(number)
 

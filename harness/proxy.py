@@ -37,11 +37,13 @@ class _Link:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def run(self) -> None:
+        """Copies until one side ends, then ends both."""
         with contextlib.suppress(OSError), contextlib.closing(self._client), contextlib.closing(self._server):
             while self._turn():
                 pass
 
     def cut(self) -> None:
+        """Both sides see the end of their connection; the thread in `run` notices by itself."""
         for end in (self._client, self._server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -105,6 +107,7 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def url(self, password: str | None = None) -> str:
+        """Database 0 behind the proxy; the password goes through untouched."""
         secret = f":{password}@" if password else ""
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
@@ -135,6 +138,7 @@ class Proxy:
             link.cut()
 
     def loss_for(self, data: bytes) -> _Loss | None:
+        """The first loss that is left and whose needle a request holds; it is used up by this."""
         with self._lock:
             for loss in self._losses:
                 if loss.left and loss.needle in data:
@@ -143,6 +147,7 @@ class Proxy:
         return None
 
     def count_loss(self) -> None:
+        """Links run on threads of their own, so the number is kept under the lock."""
         with self._lock:
             self.lost += 1
 
@@ -165,6 +170,7 @@ class Proxy:
             self._links.remove(link)
 
     def close(self) -> None:
+        """Ends the listener and every connection; nothing can be opened again."""
         self.closed = True
         self.flowing.set()
         # A blocked accept() does not notice a close from another thread; a connection wakes it.

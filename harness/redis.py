@@ -28,6 +28,8 @@ OLDEST = (6, 2)
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux hands out to outgoing connections, so that a restart finds its port free.
 PORTS = range(20_000, 32_000)
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # side by side, each has ports of its own
+_given: set[int] = set()
 Value = str | int | Sequence[str]
 
 
@@ -70,11 +72,13 @@ def server_version(binary: Path) -> tuple[int, ...]:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    for port in random.sample(PORTS, 200):
+    """A loopback port that nobody listens on, and another one each time: who asked before may not listen yet."""
+    for port in random.sample(PORTS[WORKER % 8 :: 8], 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((LOOPBACK, port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
     raise RuntimeError(f"no free port between {PORTS.start} and {PORTS.stop} on {LOOPBACK}")
 
 
@@ -174,6 +178,7 @@ class RedisServer(Process):
         self.freeze()
 
     def resume(self) -> None:
+        """What was sent meanwhile is read and answered now."""
         self.thaw()
 
     def close(self) -> None:

@@ -58,10 +58,12 @@ class _Call:
         self._task: asyncio.Task[Any] | None = None
 
     def start(self) -> None:
+        """Called on the loop's thread, where alone a task may be made."""
         self._task = asyncio.get_running_loop().create_task(self._coroutine, context=self._context)
         self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
+        """Called on the loop's thread; `done` is set once the coroutine has cleaned up."""
         if self._task is not None:
             self._task.cancel()
 

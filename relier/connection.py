@@ -83,11 +83,9 @@ def sentinel_credentials(settings: Settings) -> dict[str, Any]:
     return options | _tls(settings)
 
 
-def connect(settings: Settings, *, max_connections: int | None = None) -> redis.Redis:
+def connect(settings: Settings) -> redis.Redis:
     """A synchronous client; it opens no connection before its first command."""
     options = _common(settings) | {"retry": Retry(NoBackoff(), 0)}
-    if max_connections:
-        options["max_connections"] = max_connections
     if not settings.redis_use_sentinel:
         return redis.Redis.from_url(encrypted(settings), **options, **_authority(settings))
     from redis.sentinel import Sentinel
@@ -97,14 +95,12 @@ def connect(settings: Settings, *, max_connections: int | None = None) -> redis.
     return master
 
 
-def connect_async(settings: Settings, *, max_connections: int | None = None) -> Any:
+def connect_async(settings: Settings) -> Any:
     """The same for asyncio; the client belongs to the loop that first uses it."""
     import redis.asyncio as aioredis
     from redis.asyncio.retry import Retry as AsyncRetry
 
     options = _common(settings) | {"retry": AsyncRetry(NoBackoff(), 0)}
-    if max_connections:
-        options["max_connections"] = max_connections
     if not settings.redis_use_sentinel:
         return aioredis.Redis.from_url(encrypted(settings), **options, **_authority(settings))
     from redis.asyncio.sentinel import Sentinel

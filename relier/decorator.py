@@ -25,17 +25,27 @@ class Task(Protocol[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    def push(self, *args: Any, **kwargs: Any) -> TaskReceipt: ...
+    def push(self, *args: Any, **kwargs: Any) -> TaskReceipt:
+        """Start it from a thread; when this returns, Redis holds the task.
 
-    async def apush(self, *args: Any, **kwargs: Any) -> TaskReceipt: ...
+        Raises `AdmissionRejectedError`, `RuntimeError` on a thread with a running loop, and `DurabilityError` or a
+        `redis.RedisError` when Redis did not confirm it within `RELIER_PUSH_RETRY_WINDOW`.
+        """
 
-    def delay(self, *args: Any, **kwargs: Any) -> TaskReceipt: ...
+    async def apush(self, *args: Any, **kwargs: Any) -> TaskReceipt:
+        """`push` for coroutines: the loop goes on while Redis answers."""
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> TaskReceipt: ...
+    def delay(self, *args: Any, **kwargs: Any) -> TaskReceipt:
+        """Celery's spelling: into the ledger as `push`, but past admission control."""
 
-    def s(self, *args: Any, **kwargs: Any) -> Any: ...
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> TaskReceipt:
+        """`delay` with Celery's options, such as `countdown` (seconds) or `eta`. Raises `ValueError` for `priority`."""
 
-    def si(self, *args: Any, **kwargs: Any) -> Any: ...
+    def s(self, *args: Any, **kwargs: Any) -> Any:
+        """A signature for chains, groups and chords; the result of the step before becomes its first argument."""
+
+    def si(self, *args: Any, **kwargs: Any) -> Any:
+        """A signature that takes nothing from the step before."""
 
 
 def rl_task(
@@ -62,6 +72,7 @@ def rl_task(
         raise TypeError(f"Write @rl_task() with brackets above {getattr(queue, '__name__', queue)}.")
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
+        """What cannot work raises `ValueError` here, when the module is imported, and not at the first push."""
         limits = Limits(soft_timeout, hard_timeout, on_soft_timeout)
         _check(function, queue, limits, idempotency_ttl, max_resurrections, durability, celery_options)
         options = celery_options | {
@@ -97,6 +108,7 @@ def _runner(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
+            """Wait on a worker's shared loop; outside a worker, on a loop made for this one call."""
             context = _context.get()
             coroutine = function(*args, **kwargs)
             if context is None or context._eager:
@@ -107,6 +119,7 @@ def _runner(function: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
+            """A function of its own, so that the signature below is not put on the user's."""
             return function(*args, **kwargs)
 
     signature = inspect.signature(function)

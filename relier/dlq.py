@@ -26,6 +26,7 @@ def parse(raw: bytes | None) -> Entry | None:
 
 
 def by_age(entries: list[Entry]) -> list[Entry]:
+    """The oldest first."""
     return sorted(entries, key=lambda entry: entry.get("quarantined_at", 0))
 
 

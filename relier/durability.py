@@ -6,12 +6,13 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from relier import keys
 from relier.errors import DurabilityError
 from relier.settings import Settings
 
 # From 7.2 on, WAIT looks no further than the last write of its own connection. A call that repeats one whose reply was
 # lost writes nothing, so this write goes before its WAIT and covers everything older.
-BARRIER = ("SET", "rl:barrier", "1")
+BARRIER = ("SET", keys.BARRIER, "1")
 PROBE = ("WAITAOF", 1, 0, 1)
 
 
@@ -37,6 +38,7 @@ def is_repeat(reply: Any) -> bool:
 
 
 def unconfirmed(wait: tuple[Any, ...]) -> DurabilityError:
+    """To raise after a WAIT that fell short; the last word of `wait` is its milliseconds."""
     return DurabilityError(f"{wait[0]} was not confirmed within {wait[-1]} ms; the call may be repeated safely.")
 
 

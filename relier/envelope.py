@@ -46,6 +46,7 @@ class Envelope:
     trace: dict[str, str] = field(default_factory=dict)
 
     def encode(self) -> str:
+        """The JSON text that is signed; options and trace are left out where there are none."""
         body: dict[str, Any] = {
             "v": self.version,
             "args": self.args,
@@ -83,6 +84,7 @@ def key_id(key: str) -> str:
 
 @lru_cache(maxsize=1)
 def keyring() -> Keyring:
+    """The keys of this process's settings, read once: a rotation takes a restart."""
     settings = get_settings()
     current = settings.secret("secret_key")
     previous = (settings.secret("secret_keys_previous") or "").split(",")

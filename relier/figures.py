@@ -9,9 +9,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from relier import keys
+from relier.pulse import FRESH_SECONDS
 from relier.telemetry import Figures
 
-FRESH_SECONDS = 15.0  # a worker reports every five
 NO_LABELS = ()
 
 
@@ -19,7 +19,7 @@ def figures(client: Any) -> Figures:
     """Nothing while Redis is away: no figure is better than an old one."""
     try:
         return {
-            "depth": {(("rl.task.queue", queue),): depth for queue, depth in _depths(client).items()},
+            "depth": {(("rl.task.queue", queue),): depth for queue, depth in depths(client).items()},
             "inflight": {NO_LABELS: _in_flight(client)},
             "delayed": {NO_LABELS: client.zcard(keys.DELAYED)},
             "dlq": {NO_LABELS: client.hlen(keys.DLQ)},
@@ -29,14 +29,17 @@ def figures(client: Any) -> Figures:
         return {}
 
 
-def _depths(client: Any) -> dict[str, int]:
-    """Plain Celery messages have no record, and records that a worker has prefetched no message: the larger counts."""
-    queues = sorted({queue.decode() for queue in client.smembers(keys.QUEUES)} | set(keys.ALL_QUEUES))
+def depths(client: Any) -> dict[str, int]:
+    """What waits in every queue that is known, by its name, in two round trips.
+
+    Plain Celery messages have no record, and records that a worker has prefetched no message: the larger counts.
+    """
+    names = sorted({name.decode() for name in client.smembers(keys.QUEUES)} | set(keys.ALL_QUEUES))
     pipe = client.pipeline(transaction=False)
-    for queue in queues:
-        pipe.llen(queue).zcard(keys.queued(queue))
+    for name in names:
+        pipe.llen(name).zcard(keys.queued(name))
     counts = pipe.execute()
-    return {queue: max(pair) for queue, pair in zip(queues, zip(counts[::2], counts[1::2], strict=True), strict=True)}
+    return {name: max(pair) for name, pair in zip(names, zip(counts[::2], counts[1::2], strict=True), strict=True)}
 
 
 def _in_flight(client: Any) -> int:

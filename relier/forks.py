@@ -39,5 +39,6 @@ class PerProcess(Generic[T]):
         return self._things.get(args)
 
     def forget(self) -> None:
+        """Drop everything unclosed: after a fork, the connections are the parent's to close."""
         self._things: dict[tuple[object, ...], T] = {}
         self._lock = threading.Lock()

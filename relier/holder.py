@@ -51,6 +51,7 @@ class Holder:
 
     @classmethod
     def parse(cls, text: str) -> Holder:
+        """The inverse of `str()`; raises `ValueError` for any other text."""
         node, _, rest = text.rpartition("/")
         pid, started, namespace, boot, generation = rest.split(".")
         return cls(node, int(pid), started, namespace, boot, int(generation))
@@ -59,9 +60,11 @@ class Holder:
         return f"{self.node}/{self.pid}.{self.started}.{self.namespace}.{self.boot}.{self.generation}"
 
     def renewed(self) -> Holder:
+        """The same process under the name of its next generation."""
         return replace(self, generation=self.generation + 1)
 
     def same_process(self, other: Holder) -> bool:
+        """True across generations."""
         return replace(self, generation=0) == replace(other, generation=0)
 
     def provably_dead(self) -> bool:

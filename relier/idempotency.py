@@ -26,7 +26,8 @@ class idempotency_lock:
     `ttl`: seconds that a committed result stays known (default `RELIER_IDEMPOTENCY_DEFAULT_TTL`). Inside a task the
     claim lives as long as the task's record; elsewhere it is renewed while the block runs. Raises
     `IdempotencyInFlightError` when a twin is running. A clean exit commits the result (None unless one was set), an
-    exception releases the key.
+    exception releases the key. When a run has been committed, `already_executed` is true and `cached_result` holds its
+    value. Leaving raises `FencedError` when the lock was lost meanwhile: then nothing was committed.
     """
 
     def __init__(self, key: str, ttl: int | None = None) -> None:

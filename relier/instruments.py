@@ -57,6 +57,7 @@ class Instruments:
         return self._meter.create_histogram(name, "s", text, explicit_bucket_boundaries_advisory=bounds)
 
     def flush(self, seconds: float) -> None:
+        """Returns after `seconds` at the latest, exported or not."""
         self._pipeline.flush(seconds)
 
     def watch(self, read: Callable[[], Figures]) -> None:
@@ -66,15 +67,18 @@ class Instruments:
             self._meter.create_observable_gauge(name, [partial(newest.observe, key)], description=text)
 
     def inject(self) -> dict[str, str]:
+        """The current span as headers: W3C's `traceparent`, unless `OTEL_PROPAGATORS` says otherwise."""
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
         return carrier
 
     def admission(self, result: str, task_name: str, task_id: str) -> None:
+        """Counts the verdict and marks the current span with it, which is the producer's."""
         self._admission.add(1, {"rl.admission.result": result, TASK: task_name})
         trace.get_current_span().set_attributes({"rl.admission.result": result, "rl.task.id": task_id})
 
     def outcome(self, status: str, task_name: str, worker: str, seconds: float | None, reason: str) -> None:
+        """As `telemetry.outcome`. A cached result is counted as a hit too, and the span says so."""
         labels = {TASK: task_name, WORKER: worker}
         self._tasks.add(1, labels | {"status": status, "reason": reason})
         if seconds is not None:
@@ -84,6 +88,7 @@ class Instruments:
             trace.get_current_span().set_attribute("rl.task.idempotency_hit", True)
 
     def event(self, name: str, amount: int, labels: dict[str, str]) -> None:
+        """As `telemetry.event`; raises `KeyError` for a name that is not in `EVENTS`."""
         self._events[name].add(amount, {FULL_NAMES.get(label, label): value for label, value in labels.items()})
 
     @contextmanager
@@ -158,6 +163,7 @@ class _Newest:
         self._figures: dict[str, Any] = {}
 
     def observe(self, key: str, _: CallbackOptions) -> Iterable[Observation]:
+        """One gauge's values. They are taken out, so that the next export finds none and reads anew."""
         if key not in self._figures:
             self._figures = dict(self._read())
         return [Observation(value, dict(labels)) for labels, value in self._figures.pop(key, {}).items()]

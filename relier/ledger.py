@@ -68,6 +68,7 @@ class Attempts:
         return PAUSES[min(self._made, len(PAUSES)) - 1]
 
     def choose(self, args: tuple[Any, ...], retry_args: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """The first repeat goes out unchanged: as a rule only an idle connection was closed."""
         return retry_args if retry_args and self._made > 1 else args
 
 

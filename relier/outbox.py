@@ -18,9 +18,11 @@ class Outbox:
         self.fields: list[str | int] = []
 
     def add(self, push: Push) -> None:
+        """A Relier task: its record is made in the step that commits."""
         self.fields += ["task", *push.fields()]
 
     def add_raw(self, queue: str, message: str) -> None:
+        """A plain Celery message: kombu's JSON for the list `queue`."""
         self.fields += ["raw", queue, message]
 
 
@@ -28,6 +30,7 @@ _outbox: ContextVar[Outbox | None] = ContextVar("relier_outbox", default=None)
 
 
 def current_outbox() -> Outbox | None:
+    """None outside `capture`: what is published goes to Redis at once."""
     return _outbox.get()
 
 

@@ -22,6 +22,7 @@ class SchemaRegistry:
         """Decorate `(args, kwargs) -> (args, kwargs)`, which lifts a payload from `from_version` to the next."""
 
         def register(migration: Migration) -> Migration:
+            """Raises `ValueError` for a second migration from the same version."""
             if (task_name, from_version) in cls._migrations:
                 raise ValueError(f"{task_name} already has a migration from version {from_version}; keep one of them.")
             cls._migrations[task_name, from_version] = migration
@@ -31,7 +32,7 @@ class SchemaRegistry:
 
     @classmethod
     def migrate(cls, task_name: str, version: int, args: Any, kwargs: dict[str, Any]) -> Payload:
-        """The payload at the current version. Raises `SchemaMigrationError` when a step fails."""
+        """The payload at the current version. Raises `SchemaMigrationError` if a step fails or it is newer."""
         if version > cls.CURRENT_VERSION:
             raise SchemaMigrationError(
                 f"{task_name} was pushed with schema version {version}, but this worker knows only "

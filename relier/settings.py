@@ -12,7 +12,8 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Durability = Literal["local", "replicated", "fsynced"]
-SECRETS = ("redis_password", "redis_sentinel_password", "secret_key", "secret_keys_previous")
+#: What may be kept in a file, whose path is the setting `NAME_file`.
+FILED = ("redis_url", "redis_password", "redis_sentinel_password", "secret_key", "secret_keys_previous")
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
@@ -25,6 +26,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: str = "redis://localhost:6379/0"
+    redis_url_file: Path | None = None
     redis_username: str | None = None
     redis_password: SecretStr | None = None
     redis_password_file: Path | None = None
@@ -88,7 +90,7 @@ class Settings(BaseSettings):
         nodes = values.get("redis_sentinel_nodes")
         if isinstance(nodes, str):
             values["redis_sentinel_nodes"] = parse_nodes(nodes)
-        for name in SECRETS:
+        for name in FILED:
             values[name] = _from_file(name, values)
         level = values.get("log_level")
         if isinstance(level, str):
@@ -141,5 +143,5 @@ def _from_file(name: str, values: dict[str, Any]) -> Any:
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The process's settings, read once."""
+    """The process's settings, read once. Raises pydantic's `ValidationError` where a variable is wrong."""
     return Settings()

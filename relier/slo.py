@@ -10,6 +10,7 @@ from relier.ledger import get_async_ledger, get_ledger
 
 Outcome = Literal["success", "failed"]
 WINDOWS = {"1h": 3600, "6h": 6 * 3600, "3d": 3 * 86_400}
+# Two hundredths of a month's budget within an hour (0.02 * 30 * 24): Google's SRE Workbook, "Alerting on SLOs".
 CRITICAL = 14.4
 
 
@@ -34,7 +35,7 @@ def burn_rate(success: int, failed: int, target: float) -> float:
 
 
 class SLOMetrics:
-    """Outcomes and burn rates. `target` is the share of tasks that must succeed, 0.999 by default."""
+    """Outcomes and burn rates. `target` is the share of tasks that must succeed, between 0 and 1; else `ValueError`."""
 
     def __init__(self, target: float = 0.999) -> None:
         if not 0 < target < 1:
@@ -42,7 +43,7 @@ class SLOMetrics:
         self.target = target
 
     async def record_event(self, status: Outcome = "success") -> None:
-        """Count an outcome of your own beside those that workers count."""
+        """Count an outcome of your own beside those that workers count. Raises `ValueError` for any other word."""
         if status not in ("success", "failed"):
             raise ValueError(f"status is {status!r}; use 'success' or 'failed'.")
         key = f"{keys.SLO}{int(time.time() // keys.SLO_BUCKET_SECONDS)}"
@@ -52,5 +53,5 @@ class SLOMetrics:
         await pipe.execute()
 
     def burn_rates(self) -> dict[str, float]:
-        """The burn rate over each of `WINDOWS`."""
+        """The burn rate over each of `WINDOWS`: 1.0 spends the budget just in time, `CRITICAL` and more is an alarm."""
         return {window: burn_rate(*counts(window), self.target) for window in WINDOWS}

@@ -37,6 +37,7 @@ _instruments: PerProcess[Any] = PerProcess(_make)  # a child makes its own: expo
 
 
 def enabled() -> bool:
+    """Wanted and installed; the first call imports OpenTelemetry."""
     return bool(_instruments())
 
 
@@ -62,6 +63,7 @@ def inject() -> dict[str, str]:
 
 
 def admission(result: str, task_name: str, task_id: str) -> None:
+    """Count a push by the verdict of `push.lua`."""
     if instruments := _instruments():
         instruments.admission(result, task_name, task_id)
 

@@ -37,7 +37,7 @@ def bared(key: Callable[[str], str]) -> Iterator[Finding]:
 def collect(topology: Topology, plan: Plan, config: Lookup) -> Mapping[str, pulumi.Output[str]]:
     """Every secret of a plan, wrapped; or one sentence for each that has no good value."""
     findings = list(_unused(topology, config))
-    wanted = dict.fromkeys(plan.references.values())
+    wanted = dict.fromkeys(plan.secrets.values())
     values = {reference: _value(_owner(topology, reference), reference, config) for reference in wanted}
     for reference, value in values.items():
         owner = _owner(topology, reference)
@@ -46,7 +46,7 @@ def collect(topology: Topology, plan: Plan, config: Lookup) -> Mapping[str, pulu
     if findings:
         raise Refused(dict.fromkeys(findings))
     known = {reference: pulumi.Output.secret(value) for reference, value in values.items() if value is not None}
-    return {name: known[reference] for name, reference in plan.references.items() if reference in known}
+    return {name: known[reference] for name, reference in plan.secrets.items() if reference in known}
 
 
 def _owner(topology: Topology, reference: str) -> str:

@@ -95,6 +95,7 @@ class Stack:
         """The last container, once all are healthy on the engine."""
 
         async def wait(names: Sequence[str]) -> pulumi.Resource:
+            """A preview has nothing to wait for."""
             if not pulumi.runtime.is_dry_run():
                 await self.engine.healthy(names)
             return containers[-1]

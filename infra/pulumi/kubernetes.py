@@ -23,6 +23,13 @@ from infra.topology import Refused
 PUSH = "from relier.tasks.chaos import chaos_sleep; print(chaos_sleep.push(1))"
 
 
+def stand_up(deployment: Deployment) -> Mapping[str, pulumi.Input[Any]]:
+    """Onto a cluster, where what this program does not make must be there already."""
+    if findings := list(k8s_checks.absent_secrets(scope_of(deployment))):
+        raise Refused(findings)
+    return deploy(deployment)
+
+
 def deploy(deployment: Deployment) -> Mapping[str, pulumi.Input[Any]]:
     """Everything, or every reason why not."""
     scope = scope_of(deployment)
@@ -59,7 +66,7 @@ def outputs(scope: Scope) -> dict[str, pulumi.Input[Any]]:
 def wanted_secrets(scope: Scope) -> set[str]:
     """References that somebody else must have put there, for this program makes them not."""
     made = values(scope)
-    found = {reference.removeprefix("k8s:") for reference in scope.plan.references.values()}
+    found = {reference.removeprefix("k8s:") for reference in scope.plan.secrets.values()}
     return {reference for reference in found if reference.partition("/")[0] not in made}
 
 

@@ -30,7 +30,7 @@ def deploy(deployment: Deployment, engine: Engine) -> Mapping[str, pulumi.Input[
     if deployment.topology.tier == "k8s":
         from infra.pulumi import kubernetes
 
-        return kubernetes.deploy(deployment)
+        return kubernetes.stand_up(deployment)
     from infra.pulumi import docker
 
     return docker.deploy(deployment, engine)

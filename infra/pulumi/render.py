@@ -18,7 +18,7 @@ from typing import Any
 from pulumi.runtime import mocks
 from pulumi.runtime.stack import run_pulumi_func
 
-from infra.pulumi import policy
+from infra.pulumi import policy, restoring
 from infra.pulumi.schemas import PACKAGE, VERSIONS, misfits
 from infra.pulumi.settings import Deployment, merged
 from infra.topology import Refused, load, plan_of, topology_of, yamlio
@@ -37,9 +37,11 @@ class Recorder(mocks.Mocks):
     objects: list[dict[str, Any]] = field(default_factory=list)
 
     def call(self, args: mocks.MockCallArgs) -> Any:
+        """Pulumi's hook: the stack asks the cluster for nothing."""
         return {}
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        """Pulumi's hook: id and properties as they would come back."""
         if args.typ.startswith(PROVIDER):
             self.objects.append(tidy(args.inputs))
         return args.name, dict(args.inputs)
@@ -59,6 +61,7 @@ def objects(deployment: Deployment) -> list[dict[str, Any]]:
     from infra.pulumi import kubernetes
 
     def program() -> None:
+        """What `pulumi up` runs, without the look at what is there already."""
         policy.hold()
         kubernetes.deploy(deployment)
 
@@ -142,21 +145,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overrides", metavar="FILE", type=Path, help="YAML that is merged into the stack")
     parser.add_argument("--options", metavar="FILE", type=Path, help="YAML of what else the cluster is asked for")
     parser.add_argument("--to", metavar="DIR", type=Path, default=FOLDER, help="default: infra/pulumi/rendered")
+    parser.add_argument(
+        "--restore",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="only the job that restores a backup: FILE, or the newest",
+    )
     parser.add_argument("--json", action="store_true", help="print the objects as JSON and write nothing")
     return parser
 
 
 def _render(options: argparse.Namespace) -> int:
     deployment = deployment_of(options.stack, _mapping(options.overrides), _mapping(options.options))
-    made = objects(deployment)
+    made = whole = objects(deployment)
+    if options.restore is not None:
+        made = [restoring.job(deployment, whole, options.restore)]
     verdict = checked(made)
     if options.json:
         print(json.dumps({"apiVersion": "v1", "kind": "List", "items": made}, indent=2))
         return 0
-    path = options.to / f"{Path(options.stack).stem}.yaml"
+    path = options.to / f"{Path(options.stack).stem}{'' if options.restore is None else '-restore'}.yaml"
     _write(path, "".join(yamlio.dumps(found) for found in made))
     print(f"{path}: {len(made)} objects, {verdict}.")
-    print("\n".join([*_before(deployment), f"kubectl apply -f {path}"]))
+    if options.restore is None:
+        print("\n".join([*_before(deployment), f"kubectl apply -f {path}"]))
+    else:
+        print("\n".join(["Then:", *restoring.steps(deployment, whole, str(path), made[0]["metadata"]["namespace"])]))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "relier"
 OBJECTS = ("overrides", "docker", "kubernetes")
 KNOWN = ("topology", *OBJECTS, *credentials.KEYS.values())
+FRACTION = re.compile(r"\d+\.\d+")
+TEXTS = ("env", "labels")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -104,7 +107,17 @@ def objects(name: str) -> Mapping[str, Any]:
         raise refuse(
             _key(name), f"{_key(name)} is a {kind}; write keys with values: pulumi config set --path '{name}.…'."
         )
-    return data
+    found: Mapping[str, Any] = numbers(data)
+    return found
+
+
+def numbers(value: Any) -> Any:
+    """Fractions as such: `pulumi config set --path` writes them as text. Where text is meant, they stay."""
+    if isinstance(value, Mapping):
+        return {key: entry if key in TEXTS else numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [numbers(entry) for entry in value]
+    return float(value) if isinstance(value, str) and FRACTION.fullmatch(value) else value
 
 
 def merged(base: Any, over: Mapping[str, Any]) -> Any:

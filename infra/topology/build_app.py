@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from infra.topology import environment
-from infra.topology.build_redis import NETWORK, networks, redis_is_up
-from infra.topology.workload import FileMount, Probe, SecretMount, VolumeMount, Workload
+from infra.topology.build_redis import NETWORK, image_of, networks, redis_is_up
+from infra.topology.workload import FileMount, Kind, Probe, SecretMount, VolumeMount, Workload
 
 if TYPE_CHECKING:
-    from infra.topology.model import Pool, Topology
+    from infra.topology.model import Pool, Resurrector, Topology
 
 APP_UID = "10001:10001"
 SOURCE = FileMount("relier", "/app/relier")
+PATIENCE = 10.0  # a probe is a Python program: on a host out of breath it starts late, and nobody should die of that
 
 
 def user(topology: Topology) -> str:
@@ -56,32 +58,38 @@ def probe(topology: Topology, kind: str, name: str) -> tuple[str, ...]:
     return ("rl", "probe", kind, *(() if topology.containers else ("--node", f"{name}@%h")))
 
 
+def process(topology: Topology, name: str, kind: Kind, size: Pool | Resurrector, argv: tuple[str, ...]) -> Workload:
+    """What worker and resurrector have in common: the image, the limits of `size`, secrets, checkpoints and Redis."""
+    return Workload(
+        name=name,
+        kind=kind,
+        image=image_of(topology, topology.app.image),
+        argv=argv,
+        user=user(topology),
+        memory=size.memory,
+        memory_request=size.memory_request,
+        cpus=size.cpus,
+        cpu_request=size.cpu_request,
+        grace=size.grace,
+        secrets=secrets(topology, name),
+        volumes=volumes(topology),
+        files=(SOURCE,) if topology.app.bind_source else (),
+        networks=app_networks(topology),
+        depends_on=redis_is_up(topology),
+    )
+
+
 def workers(topology: Topology) -> Iterator[Workload]:
     """One workload a pool. Liveness never asks Redis: its outage must not restart the fleet."""
     for name, pool in topology.workers.items():
         live, ready = probe(topology, "live", name), probe(topology, "ready", name)
-        yield Workload(
-            name=name,
-            kind="worker",
-            image=topology.app.image if topology.containers else None,
-            argv=celery(topology, name, pool),
-            user=user(topology),
-            memory=pool.memory,
-            memory_request=pool.memory_request,
-            cpus=pool.cpus,
-            cpu_request=pool.cpu_request,
-            grace=pool.grace,
+        yield replace(
+            process(topology, name, "worker", pool, celery(topology, name, pool)),
             pre_stop=pool.pre_stop,
             env=environment.of_worker(topology, name, pool),
-            env_from=environment.referred(topology),
-            secrets=secrets(topology, name),
-            volumes=volumes(topology),
-            files=(SOURCE,) if topology.app.bind_source else (),
-            networks=app_networks(topology),
-            depends_on=redis_is_up(topology),
-            live=Probe(live, every=30.0),
-            ready=Probe(ready, every=15.0, start_period=60.0),
-            start=Probe(live, every=5.0, failures=24),
+            live=Probe(live, every=30.0, timeout=PATIENCE),
+            ready=Probe(ready, every=15.0, timeout=PATIENCE, start_period=60.0),
+            start=Probe(live, every=5.0, timeout=PATIENCE, failures=24),
             replicas=topology.copies(pool),
             queues=pool.queues,
             concurrency=pool.concurrency,
@@ -92,25 +100,11 @@ def workers(topology: Topology) -> Iterator[Workload]:
 def resurrector(topology: Topology) -> Workload:
     """The one process that finds the dead. It has no pulse, so that nothing but its own end restarts it."""
     part, name = topology.resurrector, "resurrector"
-    return Workload(
-        name=name,
-        kind="resurrector",
-        image=topology.app.image if topology.containers else None,
-        argv=("rl", "run-resurrector", "--loglevel", loglevel(topology)),
-        user=user(topology),
-        memory=part.memory,
-        memory_request=part.memory_request,
-        cpus=part.cpus,
-        cpu_request=part.cpu_request,
-        grace=part.grace,
+    argv = ("rl", "run-resurrector", "--loglevel", loglevel(topology))
+    return replace(
+        process(topology, name, "resurrector", part, argv),
         env=environment.of_resurrector(topology, name),
-        env_from=environment.referred(topology),
-        secrets=secrets(topology, name),
-        volumes=volumes(topology),
-        files=(SOURCE,) if topology.app.bind_source else (),
-        networks=app_networks(topology),
-        depends_on=redis_is_up(topology),
-        ready=Probe(("rl", "doctor"), every=15.0, start_period=60.0),
+        ready=Probe(("rl", "doctor"), every=15.0, timeout=PATIENCE, start_period=60.0),
         update="recreate",
         connections=part.connections,
     )

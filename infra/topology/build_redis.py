@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from infra.topology import environment
 from infra.topology.units import number
 from infra.topology.workload import Dependency, FileMount, Port, Probe, SecretMount, VolumeMount, Workload
 
 if TYPE_CHECKING:
-    from infra.topology.model import Backup, Topology
+    from infra.topology.model import Backup, Drill, Sentinel, Topology
 
 REDIS_UID = "999:999"
 HOME = "/etc/relier"
 SCRIPTS = "scripts/redis"
 DATA = "/data"
 NETWORK = "data"
-# `redis-cli ping` ends with 0 whatever the answer is, so the answer is read. Passwords come from files.
-ASK = 'timeout 4 redis-cli {options}-p {port} ping | grep -qE "^({answers})"'
+# `redis-cli` ends with 0 whatever the answer is, so the answer is read. Passwords come from files.
+ASK = "timeout 4 redis-cli {options}-p {port} {command} | {reading}"
 LOGIN = 'REDISCLI_AUTH="$(cat {secret})" '
-ALIVE = "PONG|LOADING|MASTERDOWN"
-READY = "PONG"
+ANSWERS = 'grep -qE "^({})"'
+# A server that refuses is alive: its disk is full, a script runs long, or its password's file is newer than itself.
+ALIVE = ANSWERS.format("PONG|LOADING|MASTERDOWN|MISCONF|BUSY|NOAUTH|WRONGPASS")
+READY = ANSWERS.format("PONG")
+# Where pods are rolled by readiness, a Sentinel must see the master with its password; of a node `entrypoint` knows.
+SEES = "grep -x -A 1 flags | grep -qx master"
+PATIENCE = 10.0  # it asks all Sentinels, and one that is gone does not answer at once
 # Under an ACL each user takes a password of its own, or shares the one it falls back to.
 USERS = ("probe",)
+SECOND = ("redis_second", "sentinel_second")  # accepted too, while pods with the old and the new one run side by side
 FALLBACK = {"replica": "redis", "backup": "redis", "probe": "redis"}
 
 
@@ -32,9 +39,14 @@ def user(topology: Topology) -> str:
     return REDIS_UID if topology.containers else "redis"
 
 
+def image_of(topology: Topology, reference: str | None) -> str | None:
+    """What a container is made from. A host takes the distribution's packages instead."""
+    return reference if topology.containers else None
+
+
 def networks(topology: Topology, *names: str) -> tuple[str, ...]:
     """Compose has networks; elsewhere addresses and policies do their work."""
-    return names if topology.tier in ("dev", "prod") else ()
+    return names if topology.on_docker else ()
 
 
 def mount(topology: Topology, workload: str, name: str) -> Iterator[SecretMount]:
@@ -59,18 +71,39 @@ def overlay_source(topology: Topology) -> str:
     return f"{SCRIPTS}/overlays/{topology.tier}.conf"
 
 
-def ping(topology: Topology, workload: str, port: int, secret: str, answers: str) -> tuple[str, ...]:
+def ask(
+    topology: Topology, workload: str, port: int, secret: str, reading: str, command: str = "ping"
+) -> tuple[str, ...]:
     """A probe's command line that holds no password."""
     options = f"--user {secret} " if topology.redis.acl and secret in USERS else ""
     login = "".join(LOGIN.format(secret=found.path) for found in mount(topology, workload, secret))
-    return ("sh", "-c", login + ASK.format(options=options, port=port, answers=answers))
+    return ("sh", "-c", login + ASK.format(options=options, port=port, command=command, reading=reading))
+
+
+def redis_probes(topology: Topology, name: str) -> tuple[Probe, Probe, Probe]:
+    """Alive, ready and begun. A pod is ready only once it leads or follows, for an update then takes the next one."""
+    where = (topology, name, topology.redis.port, "probe")
+    alive, pong = ask(*where, ALIVE), ask(*where, READY)
+    ready, start = Probe(pong, start_period=30.0), Probe(pong, every=5.0, failures=120)
+    if topology.tier == "k8s":
+        ready = replace(ready, command=(f"{HOME}/entrypoint", "ready"), timeout=PATIENCE)
+        start = replace(start, command=alive)
+    return Probe(alive), ready, start
+
+
+def sentinel_probes(topology: Topology, name: str, part: Sentinel) -> tuple[Probe, Probe]:
+    """Alive and ready. A pod is ready only while it sees the master."""
+    where = (topology, name, part.port, "sentinel")
+    seen = ask(*where, SEES, f"sentinel master {part.master_name}")
+    ready = seen if topology.tier == "k8s" else ask(*where, READY)
+    return Probe(ask(*where, ALIVE)), Probe(ready, start_period=30.0)
 
 
 def sides(topology: Topology, service: str, nodes: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Workload names with their nodes: a container a node, or one StatefulSet or unit for all of them."""
     if not nodes:
         return
-    if topology.tier in ("dev", "prod"):
+    if topology.on_docker:
         yield from ((node, (node,)) for node in nodes)
     elif topology.tier == "k8s":
         yield nodes[0].rpartition("-")[0], nodes
@@ -92,25 +125,26 @@ def data_nodes(topology: Topology) -> Iterator[Workload]:
     """Redis itself."""
     redis = topology.redis
     for place, (name, nodes) in enumerate(sides(topology, "redis", redis.nodes)):
+        live, ready, start = redis_probes(topology, name)
         yield Workload(
             name=name,
             kind="redis",
-            image=redis.image if topology.containers else None,
+            image=image_of(topology, redis.image),
             argv=(f"{HOME}/entrypoint", "redis"),
             user=user(topology),
             memory=redis.memory,
             grace=redis.grace,
             env=redis_environment(topology, nodes),
-            secrets=mounts(topology, name, "redis", "admin", "replica", "backup", "probe", "sentinel"),
+            secrets=mounts(topology, name, "redis", "admin", "replica", "backup", "probe", "sentinel", *SECOND),
             volumes=(VolumeMount(f"{name.replace('-', '_')}_data", data_dir(topology), redis.storage),),
             files=redis_files(topology),
             ports=(Port(redis.port, dict(enumerate(redis.publish)).get(place)),),
             networks=networks(topology, NETWORK, *(["edge"] if redis.publish else [])),
-            live=Probe(ping(topology, name, redis.port, "probe", ALIVE)),
-            ready=Probe(ping(topology, name, redis.port, "probe", READY), start_period=30.0),
-            start=Probe(ping(topology, name, redis.port, "probe", READY), every=5.0, failures=120),
             replicas=len(nodes),
             nodes=nodes,
+            live=live,
+            ready=ready,
+            start=start,
         )
 
 
@@ -150,16 +184,17 @@ def sentinels(topology: Topology) -> Iterator[Workload]:
     if part is None:
         return
     for place, (name, nodes) in enumerate(sides(topology, "sentinel", part.nodes)):
+        live, ready = sentinel_probes(topology, name, part)
         yield Workload(
             name=name,
             kind="sentinel",
-            image=part.image if topology.containers else None,
+            image=image_of(topology, part.image),
             argv=(f"{HOME}/entrypoint", "sentinel"),
             user=user(topology),
             memory=part.memory,
             grace=10.0,
             env=sentinel_environment(topology, nodes),
-            secrets=mounts(topology, name, "sentinel", *([] if topology.redis.acl else ["redis"])),
+            secrets=mounts(topology, name, "sentinel", "sentinel_second", *([] if topology.redis.acl else ["redis"])),
             volumes=(
                 VolumeMount(f"{name.replace('-', '_')}_state", data_dir(topology, "redis-sentinel"), 64 * 1024**2),
             ),
@@ -167,17 +202,32 @@ def sentinels(topology: Topology) -> Iterator[Workload]:
             ports=(Port(part.port, dict(enumerate(part.publish)).get(place)),),
             networks=networks(topology, NETWORK, *(["edge"] if part.publish else [])),
             depends_on=tuple(Dependency(node, "started") for node in topology.redis.nodes if topology.tier == "prod"),
-            live=Probe(ping(topology, name, part.port, "sentinel", ALIVE)),
-            ready=Probe(ping(topology, name, part.port, "sentinel", READY), start_period=30.0),
             replicas=len(nodes),
             nodes=nodes,
+            live=live,
+            ready=ready,
         )
 
 
 def looped(topology: Topology, script: str, every: float) -> tuple[str, ...]:
     """A sidecar waits by itself; timers and CronJobs call once."""
-    waits = ("--every", number(every)) if topology.tier in ("dev", "prod") else ()
+    waits = ("--every", number(every)) if topology.on_docker else ()
     return (f"{HOME}/{script}", *waits)
+
+
+def chore(topology: Topology, name: Literal["backup", "drill"], part: Backup | Drill) -> Workload:
+    """What runs a script of that name now and then, with the tools of Redis's image; never twice at once."""
+    return Workload(
+        name=name,
+        kind=name,
+        image=image_of(topology, topology.redis.image),
+        argv=looped(topology, name, part.every),
+        user=user(topology),
+        memory=part.memory,
+        grace=10.0,
+        schedule=part.every,
+        update="recreate",
+    )
 
 
 def backup_environment(topology: Topology) -> dict[str, str]:
@@ -209,13 +259,8 @@ def backups(topology: Topology) -> Iterator[Workload]:
     part = topology.backup
     if part is None:
         return
-    yield Workload(
-        name="backup",
-        kind="backup",
-        image=topology.redis.image if topology.containers else None,
-        argv=looped(topology, "backup", part.every),
-        user=user(topology),
-        memory=part.memory,
+    yield replace(
+        chore(topology, "backup", part),
         grace=30.0,
         env=backup_environment(topology),
         secrets=mounts(topology, "backup", "backup", "sentinel", "offsite"),
@@ -223,9 +268,7 @@ def backups(topology: Topology) -> Iterator[Workload]:
         files=scripts("backup", "restore"),
         networks=networks(topology, NETWORK, *(["edge"] if part.offsite else [])),
         depends_on=redis_is_up(topology),
-        ready=has_a_fresh_backup(part) if topology.tier in ("dev", "prod") else None,
-        schedule=part.every,
-        update="recreate",
+        ready=has_a_fresh_backup(part) if topology.on_docker else None,
     )
 
 
@@ -240,20 +283,12 @@ def drills(topology: Topology) -> Iterator[Workload]:
     part, source = topology.drill, topology.backup
     if part is None or source is None:
         return
-    yield Workload(
-        name="drill",
-        kind="drill",
-        image=topology.redis.image if topology.containers else None,
-        argv=looped(topology, "drill", part.every),
-        user=user(topology),
-        memory=part.memory,
-        grace=10.0,
+    yield replace(
+        chore(topology, "drill", part),
         env=drill_environment(topology, source),
         volumes=drill_volumes(topology, source),
         files=scripts("drill", "restore", "redis.conf"),
-        depends_on=(Dependency("backup"),) if topology.tier in ("dev", "prod") else (),
-        schedule=part.every,
-        update="recreate",
+        depends_on=(Dependency("backup"),) if topology.on_docker else (),
     )
 
 
@@ -272,7 +307,7 @@ def drill_volumes(topology: Topology, source: Backup) -> tuple[VolumeMount, ...]
 
 def redis_is_up(topology: Topology) -> tuple[Dependency, ...]:
     """What a client of Redis waits for, where a tier can wait."""
-    if topology.tier not in ("dev", "prod"):
+    if not topology.on_docker:
         return ()
     sentinels_of = topology.sentinel.nodes if topology.sentinel else ()
     return tuple(Dependency(node) for node in (*topology.redis.nodes, *sentinels_of))

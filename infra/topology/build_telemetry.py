@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from infra.topology import environment
-from infra.topology.build_redis import NETWORK, mounts, networks, redis_is_up
+from infra.topology.build_redis import NETWORK, image_of, mounts, networks, redis_is_up
 from infra.topology.workload import Dependency, FileMount, Port, Probe, SecretMount, VolumeMount, Workload
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def grafana(topology: Topology, image: str) -> Workload:
         ),
         ports=(Port(3000, topology.telemetry.publish_grafana),),
         networks=networks(topology, "edge"),
-        depends_on=(Dependency("prometheus", "started"),) if topology.tier in ("dev", "prod") else (),
+        depends_on=(Dependency("prometheus", "started"),) if topology.on_docker else (),
         ready=Probe(
             ("wget", "-q", "-O", "/dev/null", "http://localhost:3000/api/health"), every=15.0, start_period=30.0
         ),
@@ -136,7 +136,7 @@ def exporter(topology: Topology, image: str) -> Workload:
     return Workload(
         name="redis-exporter",
         kind="exporter",
-        image=image if topology.containers else None,
+        image=image_of(topology, image),
         argv=(),
         user="59000:59000" if topology.containers else "nobody",
         memory=64 * 1024**2,

@@ -99,9 +99,16 @@ def env_example(topology: Topology, stack: str) -> str:
     return (
         f"{origin(stack)}# Copy it to .env, which git ignores. Compose refuses to start while one of these is empty.\n"
         f"{needed}\n# The image of workers and resurrector; by digest where you have one.\n"
-        f"# APP_IMAGE={topology.app.image}\n\n"
+        f"# APP_IMAGE={topology.app.image}\n\n{_subnet(topology)}"
         f"# What every process is told, with its value. Change it in the stack.\n{optional}"
     )
+
+
+def _subnet(topology: Topology) -> str:
+    if topology.subnet is None:
+        return ""
+    parts = topology.subnet.rpartition(".")[0]
+    return f"# The first three parts of the data network, if these are in use here.\n# DATA_SUBNET={parts}\n\n"
 
 
 def required_variables(topology: Topology) -> list[str]:

@@ -17,6 +17,7 @@ SECRETS_DIR = {"dev": "/run/secrets", "prod": "/run/secrets", "k8s": "/run/secre
 #: Variables that a stack may not set itself, and the path that decides them.
 OWNED = {
     "RELIER_REDIS_URL": "redis.nodes",
+    "RELIER_REDIS_URL_FILE": "redis.managed.url",
     "RELIER_REDIS_USERNAME": "redis.acl",
     "RELIER_REDIS_PASSWORD": "secrets.redis",
     "RELIER_REDIS_PASSWORD_FILE": "secrets.redis",
@@ -52,6 +53,8 @@ OWNED = {
     "RELIER_RUNTIME_DIR": "tier",
 }
 
+DEBIANS = {"redis": "redis-server.service", "sentinel": "redis-sentinel.service"}
+
 
 def secret_path(topology: Topology, workload: str, name: str) -> str:
     """Where a process finds a secret: Compose and Kubernetes mount it, systemd loads it as a credential."""
@@ -60,8 +63,8 @@ def secret_path(topology: Topology, workload: str, name: str) -> str:
 
 
 def unit(topology: Topology, workload: str) -> str:
-    """The systemd unit of a workload."""
-    return f"{topology.name}-{workload}.service"
+    """The systemd unit of a workload. Servers run in Debian's own."""
+    return DEBIANS.get(workload, f"{topology.name}-{workload}.service")
 
 
 def address(topology: Topology, node: str) -> str:
@@ -97,15 +100,9 @@ def client(topology: Topology) -> dict[str, str]:
 
 
 def managed_client(part: Managed) -> dict[str, str]:
-    """An address that is written down; one that is kept in a secret is in `referred`."""
+    """An address that is written down; one that is kept in a secret is a file."""
     address = {} if part.referred else {"RELIER_REDIS_URL": part.url}
     return address | ({"RELIER_REDIS_USERNAME": part.username} if part.username else {})
-
-
-def referred(topology: Topology) -> dict[str, str]:
-    """Variables whose values are kept elsewhere. An address has no login, so it may be one."""
-    part = topology.redis.managed
-    return {"RELIER_REDIS_URL": part.url} if part and part.referred else {}
 
 
 def secret_names(topology: Topology) -> dict[str, str]:
@@ -118,7 +115,7 @@ def secret_names(topology: Topology) -> dict[str, str]:
     if topology.sentinel:
         wanted["sentinel"] = "RELIER_REDIS_SENTINEL_PASSWORD_FILE"
     if topology.redis.managed:
-        wanted["redis_ca"] = "RELIER_REDIS_TLS_CA_FILE"
+        wanted |= {"redis_url": "RELIER_REDIS_URL_FILE", "redis_ca": "RELIER_REDIS_TLS_CA_FILE"}
     return {name: variable for name, variable in wanted.items() if reference_of(topology, name)}
 
 
@@ -128,7 +125,7 @@ def reference_of(topology: Topology, name: str) -> str | None:
     if name == "redis_ca":
         return managed.ca if managed else None
     if name == "redis_url":
-        return referred(topology).get("RELIER_REDIS_URL")
+        return managed.url if managed and managed.referred else None
     reference: str | None = getattr(topology.secrets, name)
     return reference
 

@@ -21,6 +21,7 @@ from infra.topology.parts import (
     Path,
     Publish,
     Reference,
+    Subnet,
     Text,
     Variable,
     broken_rules,
@@ -180,6 +181,16 @@ class Secrets(Part):
 
     redis: Reference | None = Field(default=None, examples=["env:REDIS_PASSWORD"])
     sentinel: Reference | None = Field(default=None, examples=["env:SENTINEL_PASSWORD"])
+    redis_second: Reference | None = Field(
+        default=None,
+        description="Accepted beside `redis` while that one is changed.",
+        examples=["k8s:relier-secrets/redis-second"],
+    )
+    sentinel_second: Reference | None = Field(
+        default=None,
+        description="Accepted beside `sentinel` while that one is changed.",
+        examples=["k8s:relier-secrets/sentinel-second"],
+    )
     admin: Reference | None = Field(default=None, examples=["vault:relier_admin_password"])
     replica: Reference | None = Field(default=None, examples=["env:REDIS_REPLICA_PASSWORD"])
     backup: Reference | None = Field(default=None, examples=["env:REDIS_BACKUP_PASSWORD"])
@@ -202,6 +213,11 @@ class Topology(Part):
     app: App
     redis: Redis
     sentinel: Sentinel | None = None
+    subnet: Subnet | None = Field(
+        default=None,
+        description="The data network of a Docker tier with Sentinels, where nodes keep their addresses.",
+        examples=["10.87.30.0/24"],
+    )
     workers: FrozenMap[Name, Pool] = Field(min_length=1, examples=[{"worker": {"queues": ["default"]}}])
     resurrector: Resurrector = Resurrector()
     durability: Durability = Field(default="local", examples=["replicated"])
@@ -239,3 +255,8 @@ class Topology(Part):
     def containers(self) -> bool:
         """Does the tier run images?"""
         return self.tier != "bare"
+
+    @property
+    def on_docker(self) -> bool:
+        """Is it all on one engine? That has networks and knows who waits for whom, but has no timers."""
+        return self.tier in ("dev", "prod")

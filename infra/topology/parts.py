@@ -26,6 +26,7 @@ Text = Annotated[str, _form(r"^\S+$", "text without spaces")]
 Path = Annotated[str, _form(r"^/[\w./-]+$", "an absolute path")]
 Module = Annotated[str, _form(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", "a module")]
 Variable = Annotated[str, _form(r"^[A-Z][A-Z0-9_]*$", "a variable's name in capitals")]
+Subnet = Annotated[str, _form(r"^\d{1,3}(\.\d{1,3}){2}\.0/24$", "256 addresses such as 10.87.30.0/24")]
 Publish = Annotated[str, _form(r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:]+\]):\d{2,5}$", "an address and a port")]
 Reference = Annotated[
     str,

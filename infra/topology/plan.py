@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from infra.topology import addresses
 from infra.topology.build_app import resurrector, workers
 from infra.topology.build_redis import NETWORK, backups, data_nodes, drills, sentinels
 from infra.topology.build_telemetry import watchers
@@ -16,30 +19,37 @@ __all__ = ["Network", "Plan", "Workload", "plan_of"]
 
 
 def _networks(topology: Topology) -> tuple[Network, ...]:
-    """Redis apart from the rest; with Sentinels on a network that is not closed.
-
-    A closed one leaves the question for a name that is gone, the killed master's, without an answer for 10 s, and a
-    Sentinel that waits so long elects nobody.
-    """
-    if topology.tier not in ("dev", "prod"):
+    """Redis apart from the rest, without a way out."""
+    if not topology.on_docker:
         return ()
-    return (Network(NETWORK, internal=topology.sentinel is None), Network("edge"))
+    subnet = topology.subnet
+    data = Network(NETWORK, internal=True, subnet=subnet, free=addresses.free(subnet) if subnet else None)
+    return (data, Network("edge"))
+
+
+def _addressed(workload: Workload, known: Mapping[str, str]) -> Workload:
+    """With its own address, and those of all nodes if it talks to them."""
+    if NETWORK not in workload.networks or not known:
+        return workload
+    return replace(workload, address=known.get(workload.name), hosts=known)
 
 
 def plan_of(topology: Topology) -> Plan:
     """All workloads of a topology, in the order in which they start."""
+    known = addresses.fixed(topology)
+    workloads = (
+        *data_nodes(topology),
+        *sentinels(topology),
+        *workers(topology),
+        resurrector(topology),
+        *backups(topology),
+        *drills(topology),
+        *watchers(topology),
+    )
     return Plan(
         name=topology.name,
         tier=topology.tier,
-        workloads=(
-            *data_nodes(topology),
-            *sentinels(topology),
-            *workers(topology),
-            resurrector(topology),
-            *backups(topology),
-            *drills(topology),
-            *watchers(topology),
-        ),
+        workloads=tuple(_addressed(workload, known) for workload in workloads),
         networks=_networks(topology),
         maxclients=topology.redis.maxclients,
         reserved_clients=topology.redis.reserved_clients,

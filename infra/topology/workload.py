@@ -84,13 +84,14 @@ class Workload:
     memory: int
     grace: float
     env: Mapping[str, str] = field(default_factory=dict)
-    env_from: Mapping[str, str] = field(default_factory=dict)  # variables by reference, where a value is no secret
     secrets: tuple[SecretMount, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
     files: tuple[FileMount, ...] = ()
     tmpfs: tuple[str, ...] = ("/tmp",)  # noqa: S108  a path inside the container
     ports: tuple[Port, ...] = ()
     networks: tuple[str, ...] = ()
+    address: str | None = None  # on the data network
+    hosts: Mapping[str, str] = field(default_factory=dict)  # names that must be known also while their node is dead
     depends_on: tuple[Dependency, ...] = ()
     live: Probe | None = None
     ready: Probe | None = None
@@ -127,10 +128,12 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Who can talk to whom. `internal` has no way out."""
+    """Who can talk to whom. `internal` has no way out; `free` is the part of `subnet` that the engine may give away."""
 
     name: str
     internal: bool = False
+    subnet: str | None = None
+    free: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,3 @@ class Plan:
     def secrets(self) -> dict[str, str]:
         """Every secret with its reference."""
         return {mount.name: mount.reference for workload in self.workloads for mount in workload.secrets}
-
-    @cached_property
-    def references(self) -> dict[str, str]:
-        """Every secret, and every variable by reference under the name of its setting."""
-        variables = {name: value for workload in self.workloads for name, value in workload.env_from.items()}
-        return {**self.secrets, **{name.removeprefix("RELIER_").lower(): value for name, value in variables.items()}}

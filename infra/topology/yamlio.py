@@ -20,6 +20,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Merged keys (`<<`) may repeat: they are replaced on purpose."""
         _refuse_twins(node)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return mapping
@@ -78,9 +79,11 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Lists indented below their key, as yamllint wants them; no anchors."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
+        """PyYAML's hook: it would leave lists at the level of their key."""
         return super().increase_indent(flow, False)
 
     def ignore_aliases(self, data: Any) -> bool:
+        """PyYAML's hook: what occurs twice is written twice."""
         return True
 
 

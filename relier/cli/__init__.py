@@ -14,6 +14,7 @@ def _end_within(seconds: int) -> None:
     """Docker leaves a check that timed out running: on a starved host they would pile up and starve it for good."""
 
     def give_up(*_: object) -> NoReturn:
+        """Ends at once: an exception could be caught by whatever the command waits in."""
         print(f"No answer within {seconds} s.", file=sys.stderr)
         os._exit(1)
 

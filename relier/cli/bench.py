@@ -45,6 +45,7 @@ def _summary(samples: list[float]) -> dict[str, float]:
     kept = ordered[: max(1, len(ordered) * 99 // 100)]
 
     def at(share: float) -> float:
+        """By the nearest rank."""
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000, 3)
 
     mean = round(sum(kept) / len(kept) * 1000, 3)

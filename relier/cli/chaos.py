@@ -120,6 +120,7 @@ def network_partition(
     from relier.cli.fleet import client
 
     def answers() -> bool:
+        """Asks once; a call to the ledger would wait for the outage to pass."""
         try:
             return bool(client().ping())
         except (RedisError, OSError):
@@ -156,8 +157,10 @@ async def _spike(rps: int, duration: float) -> dict[str, int]:
     from relier.tasks.chaos import chaos_noop
 
     counts, sent, started = {"accepted": 0, "rejected": 0, "errored": 0}, 0, time.monotonic()
+    wanted = int(rps * duration)
 
     async def one() -> None:
+        """An outage is counted and not raised, so that the spike outlives it."""
         try:
             await chaos_noop.apush()
             counts["accepted"] += 1
@@ -166,11 +169,11 @@ async def _spike(rps: int, duration: float) -> dict[str, int]:
         except (RedisError, OSError):
             counts["errored"] += 1
 
-    while (elapsed := time.monotonic() - started) < duration:
-        due = int(min(duration, elapsed + TICK) * rps)
+    while sent < wanted:
+        due = min(wanted, int((time.monotonic() - started + TICK) * rps))
         await asyncio.gather(*(one() for _ in range(due - sent)))
         sent = due
-        await asyncio.sleep(max(0.0, sent / rps - (time.monotonic() - started)))
+        await asyncio.sleep(max(0.001, sent / rps - (time.monotonic() - started)))
     await get_async_ledger().client.aclose()
     return counts
 

@@ -18,10 +18,10 @@ from relier.cli.errors import fail
 
 def local_pid(node: str) -> int | None:
     """The pid of a worker of this host, proven by its fresh pulse file, so that no stranger is hit."""
-    from relier.cli.quick import FRESH_SECONDS
-    from relier.pulse import age, pulse_file
+    from relier.pulse import FRESH_SECONDS, age, pulse_file
+    from relier.settings import get_settings
 
-    path = pulse_file(node)
+    path = pulse_file(get_settings(), node)
     since = age(path)
     if since is None or since > FRESH_SECONDS:
         return None
@@ -77,7 +77,7 @@ def partition(client: Any, seconds: float) -> Iterator[str]:
         client.client_pause(int(seconds * 1000), all=True)
         yield "Redis answers nobody (CLIENT PAUSE)"
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _on_each(networks, "disconnect", lambda network: ["--force", network, container])
         yield f"container {container} is cut off from {', '.join(networks)}"

@@ -16,8 +16,10 @@ class Finding:
 
 
 def error(rule: str, message: str) -> Finding:
+    """Makes `rl config validate` exit 1."""
     return Finding("error", rule, message)
 
 
 def warning(rule: str, message: str) -> Finding:
+    """Shown, and nothing more: what is risky may be meant."""
     return Finding("warning", rule, message)

@@ -7,11 +7,11 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from relier import keys
+from relier import figures, keys
 from relier.cli.errors import Mistake, fail
-from relier.cli.quick import FRESH_SECONDS
 from relier.holder import Holder
 from relier.ledger import get_ledger
+from relier.pulse import FRESH_SECONDS
 
 FORGOTTEN_SECONDS = 3600.0
 STATES = {"consuming": "ONLINE", "draining": "DRAINING", "connecting": "CONNECTING"}
@@ -34,14 +34,17 @@ class Worker:
 
     @property
     def success_rate(self) -> float | None:
+        """From 0 to 1; None before the first outcome."""
         total = self.completed + self.failed
         return self.completed / total if total else None
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields and the success rate, for `--json`."""
         return asdict(self) | {"success_rate": self.success_rate}
 
 
 def client() -> Any:
+    """For plain reads: without the ledger's retries, so that an outage shows at once."""
     return get_ledger().client
 
 
@@ -51,6 +54,7 @@ def entries() -> dict[str, dict[str, Any]]:
 
 
 def state_of(entry: dict[str, Any] | None) -> str:
+    """The worker's own word, unless it has been silent too long (SILENT) or has no entry at all (LOST)."""
     if entry is None:
         return "LOST"
     return STATES.get(entry["state"], "ONLINE") if time.time() - entry["seen"] <= FRESH_SECONDS else "SILENT"
@@ -102,27 +106,9 @@ def resolve(name: str) -> str:
     raise Mistake(f"No worker is registered as '{name}' (registered: {listing}).")
 
 
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """What waits in a queue: messages in its list, and queued records in the ledger."""
-
-    messages: int
-    records: int
-
-    @property
-    def waiting(self) -> int:
-        """Plain Celery messages have no record; records that a worker has prefetched have no message in the list."""
-        return max(self.messages, self.records)
-
-
-def depths() -> dict[str, Depth]:
-    """Every queue that is known."""
-    names = sorted({name.decode() for name in client().smembers(keys.QUEUES)} | set(keys.ALL_QUEUES))
-    pipe = client().pipeline(transaction=False)
-    for name in names:
-        pipe.llen(name).zcard(keys.queued(name))
-    flat = pipe.execute()
-    return {name: Depth(*pair) for name, pair in zip(names, zip(flat[::2], flat[1::2], strict=True), strict=True)}
+def depths() -> dict[str, int]:
+    """What waits in every queue that is known."""
+    return figures.depths(client())
 
 
 def durations() -> list[int]:

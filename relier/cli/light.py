@@ -98,7 +98,7 @@ def _written() -> dict[str, str]:
         lines |= {key.lower(): value for key, value in dotenv_values(".env", encoding="utf-8").items()}
     lines |= {key.lower(): value for key, value in os.environ.items()}
     values = {key.removeprefix(PREFIX): value for key, value in lines.items() if value and key.startswith(PREFIX)}
-    for name in ("redis_password", "redis_sentinel_password"):
+    for name in ("redis_url", "redis_password", "redis_sentinel_password"):
         if path := values.get(f"{name}_file"):
             values[name] = Path(path).read_text(encoding="utf-8").strip()
     return {name: value for name, value in values.items() if value}

@@ -33,6 +33,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     right = [bool(rows) and all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
 
     def line(parts: Sequence[str]) -> str:
+        """The last cell is not padded."""
         padded = [p.rjust(w) if r else p.ljust(w) for p, w, r in zip(parts, widths, right, strict=True)]
         return "  ".join(padded).rstrip()
 
@@ -40,6 +41,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def dumps(data: Any, indent: int | None = 2) -> str:
+    """`indent=None` is one line, as `--follow` prints it. What JSON has no type for becomes text."""
     return json.dumps(data, indent=indent, default=str, ensure_ascii=False)
 
 
@@ -76,4 +78,5 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float | None) -> str:
+    """A share from 0 to 1 as `99.9%`; `-` where nothing was measured."""
     return "-" if share is None else f"{share:.1%}"

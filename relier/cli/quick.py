@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from relier import keys
 from relier.cli import light
 from relier.cli.errors import unreachable
+from relier.pulse import FRESH_SECONDS, pulse_dir, pulse_file
 
 if TYPE_CHECKING:
     from relier.settings import Settings
-
-FRESH_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,7 @@ class Verdict:
     sentence: str
 
     def leave(self) -> NoReturn:
+        """Say it, on standard error unless `ok`, and exit with 0 or 1."""
         print(self.sentence, file=sys.stdout if self.ok else sys.stderr)
         sys.exit(0 if self.ok else 1)
 
@@ -113,17 +113,11 @@ def _doctor(settings: Settings) -> Verdict:
     return Verdict(not reply.trouble, reply.trouble or fine)
 
 
-def pulse_dir(settings: Settings) -> Path:
-    """Where `relier.pulse` keeps the pulse files, without its imports."""
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return Path(f"{settings.runtime_dir}-{user}")
-
-
 def _pulse(settings: Settings, node: str) -> Path | str:
     """The pulse file of a node, or the sentence that says why there is none to look at."""
     folder = pulse_dir(settings)
     if node:
-        path = folder / (node.replace("/", "_") + ".pulse")
+        path = pulse_file(settings, node)
         return path if path.exists() else f"{node} has no pulse in {folder}; it has not started here, or it has left."
     found = sorted(path for path in folder.glob("*.pulse") if _has_process(path))
     if len(found) == 1:
@@ -159,7 +153,7 @@ def _ready(settings: Settings, node: str) -> Verdict:
         if isinstance(path, str):
             return Verdict(False, path)
         node = path.stem
-    reply = _ask(settings, "HGET", "rl:workers", node)
+    reply = _ask(settings, "HGET", keys.WORKERS, node)
     if not reply.value:
         return Verdict(False, reply.trouble or f"{node} is not registered; it has not connected yet, or it has left.")
     entry = json.loads(reply.value)

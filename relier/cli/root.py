@@ -19,6 +19,7 @@ class Root(TyperGroup):
     """Whatever goes wrong below ends in one sentence on standard error and a non-zero exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Exit codes: 130 after Ctrl-C, a `Mistake`'s own, else 1. What Click raises to end a command passes."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

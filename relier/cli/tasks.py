@@ -60,8 +60,8 @@ def _inflight(node: str | None) -> dict[str, Any]:
     return {
         "workers": [row.as_dict() for row in rows],
         "totals": {"in_flight": sum(row.in_flight for row in rows), **fleet.totals()},
-        "queue_depth": sum(depth.waiting for depth in depths.values()),
-        "queues": {name: depth.waiting for name, depth in depths.items()},
+        "queue_depth": sum(depths.values()),
+        "queues": depths,
         "p95_ms": fleet.quantile(fleet.durations(), 0.95),
     }
 

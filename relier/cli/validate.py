@@ -48,6 +48,7 @@ def findings() -> Iterator[Finding]:
 
 
 def known_names() -> list[str]:
+    """Every variable that a setting is read from, with its prefix."""
     from relier.settings import Settings
 
     return [PREFIX + name.upper() for name in Settings.model_fields]
@@ -135,15 +136,16 @@ def _process_rules(settings: Settings) -> Iterator[Finding]:
         yield warning("workers", "No worker consumes; start one with celery -A relier.tasks.app worker.")
     consumed = {queue for row in online for queue in row.queues}
     for queue, depth in fleet.depths().items():
-        if online and queue not in consumed and (queue in keys.ALL_QUEUES or depth.waiting):
-            yield warning("queues", f"No worker consumes {queue} ({depth.waiting} tasks wait); add it to one's -Q.")
+        if online and queue not in consumed and (queue in keys.ALL_QUEUES or depth):
+            yield warning("queues", f"No worker consumes {queue} ({depth} tasks wait); add it to one's -Q.")
     yield from _resurrector_rule(settings)
 
 
 def _resurrector_rule(settings: Settings) -> Iterator[Finding]:
+    from relier import keys
     from relier.cli.fleet import client
 
-    last = client().get("rl:pulse")
+    last = client().get(keys.PULSE)
     seconds, micros = client().time()
     age = seconds + micros / 1e6 - int(last) / 1000 if last else None
     if age is None or age > 3 * settings.resurrection_check_interval + 5:

@@ -28,6 +28,7 @@ BRPOP_SECONDS = 2  # half of kombu's idle traffic; a stopping worker may wait th
 
 
 def is_claim_check(message: Any) -> bool:
+    """A message that only names its record, by the header `rl`; plain Celery messages carry their arguments."""
     return "rl" in (message.headers or ())
 
 
@@ -44,21 +45,25 @@ class LedgerQoS(kombu_redis.QoS):
         return min(LARGEST_BATCH, (self.prefetch_count or held + LARGEST_BATCH) - held)
 
     def can_consume(self) -> bool:
+        """kombu asks this before each fetch; ours waits until fewer than `refill_below` are held."""
         return bool(super().can_consume()) and len(self._delivered) - len(self._dirty) < self.refill_below
 
     def append(self, message: Any, delivery_tag: str) -> None:
+        """kombu's hook for a message that came; only a plain one is copied into `unacked`."""
         if is_claim_check(message):
             virtual.QoS.append(self, message, delivery_tag)
         else:
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
+        """Writes nothing for a claim check: its record says how the task stands."""
         if self._is_light(delivery_tag):
             virtual.QoS.ack(self, delivery_tag)
         elif self._is_open():
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """With `requeue`, a record that still waits gets a new message; without, the claim check is only forgotten."""
         if not self._is_light(delivery_tag):
             if self._is_open():
                 super().reject(delivery_tag, requeue=requeue)

@@ -16,6 +16,7 @@ class LedgerConsumer(Consumer):  # type: ignore[misc]
     """Celery would fail an unknown task for good; the ledger keeps it, and Phoenix offers it again."""
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Drop the message and keep the record; a message without a record gets Celery's own treatment."""
         if not is_claim_check(message):
             super().on_unknown_task(body, message, exc)
             return

@@ -17,6 +17,7 @@ class LedgerRequest(Request):  # type: ignore[misc]
     """A request whose truth is in the ledger: the parent only acknowledges, or tells the ledger what it saw."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """A lost child is no outcome: only its message is acknowledged. The rest is for Celery."""
         error = getattr(exc_info, "exception", None)
         if isinstance(getattr(error, "exc", error), WorkerLostError):
             logger.warning("A child was lost while it ran task %s; the ledger brings the task back.", self.id)

@@ -54,6 +54,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
         self._counted = threading.Lock()
 
     def start(self, worker: Any) -> None:
+        """Celery's hook, with the pool and the event loop already there; the worker is registered from here on."""
         _guardians.append(self)
         worker.wait_for_soft_shutdown = self.leave_now
         if not type(worker.pool).__module__.endswith("prefork"):
@@ -90,10 +91,12 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     @property
     def connected(self) -> bool:
+        """False while the worker waits for its Redis to come back."""
         return getattr(self.worker.consumer, "connection", None) is not None
 
     @property
     def solo(self) -> bool:
+        """The pool whose bodies run in the event loop itself, which stands still meanwhile."""
         return type(self.worker.pool).__module__.endswith("solo")
 
     def _tick(self) -> None:
@@ -160,6 +163,7 @@ class Guardian(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _noting(self, append: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
         def note_and_append(message: Any, delivery_tag: str) -> None:
+            """Noted before Celery sees it, which may turn it away."""
             self._held.add(message.headers.get("id", ""))
             append(message, delivery_tag)
 
@@ -206,6 +210,7 @@ class Registration:
         self._thread.start()
 
     def end(self) -> None:
+        """Waits up to a second for an entry under way, which would outlive the worker."""
         self._over.set()
         self._thread.join(timeout=1.0)
 
@@ -221,7 +226,7 @@ class Registration:
             self._over.wait(pause)
 
     def _pulse(self) -> None:
-        path = pulse_file(self._guardian.worker.hostname)
+        path = pulse_file(get_settings(), self._guardian.worker.hostname)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(f"{os.getpid()} {time.monotonic():.0f}\n")
 
@@ -272,7 +277,7 @@ def _try(ledger: Ledger, script: str, *args: str) -> Any:
 
 
 def _unregister(node: str) -> None:
-    pulse_file(node).unlink(missing_ok=True)
+    pulse_file(get_settings(), node).unlink(missing_ok=True)
     try:
         Ledger(get_settings()).client.hdel(keys.WORKERS, node)
     except (RedisError, OSError) as error:

@@ -14,6 +14,8 @@ import redis
 from harness.journal import Journal
 from harness.process import Resurrector, Worker
 from harness.redis import RedisServer
+from tests.lib import faults
+from tests.lib.in_process import forget
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +36,7 @@ def db(server: RedisServer) -> redis.Redis:
 @pytest.fixture
 def settings(db: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Set `RELIER_*` for one test: `settings(admission_limit=3)`; returns the new settings."""
-    from relier import envelope, ledger
     from relier.settings import get_settings
-
-    def forget() -> None:
-        get_settings.cache_clear()
-        envelope.keyring.cache_clear()
-        ledger.forget()
 
     def apply(**values: Any) -> Any:
         for name, value in values.items():
@@ -68,6 +64,20 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     path = tmp_path / "journal"
     monkeypatch.setenv("JOURNAL", str(path))
     return Journal(path)
+
+
+@pytest.fixture
+def outcomes(db: redis.Redis, ledger: Any, journal: Journal) -> faults.Outcomes:
+    """What Redis accepts from now on, whoever reports it. This process may push."""
+    return faults.Outcomes(db, journal)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """Bodies wait until this file exists; it is opened when the test ends, whatever its outcome."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
 
 
 @pytest.fixture

@@ -20,11 +20,12 @@ import pytest
 from harness.journal import Journal
 from harness.process import Resurrector, Worker, wait_until
 from harness.redis import RedisServer
+from tests.lib.faults import QUICK
+from tests.lib.in_process import forget
 
 MODULES = ("tests.lib.feature_limits", "tests.lib.feature_state", "tests.lib.feature_tasks")
 INCLUDE = (*MODULES, "tests.lib.feature_twin")
 PATIENCE = 30.0
-QUIET = ("--without-mingle", "--without-gossip")  # a second less for each start
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Crew:
         """One more worker; it lives until the module's tests are over or the test stops it."""
         variables = {"RELIER_REDIS_URL": self.server.url, "JOURNAL": str(self.journal.path)} | (env or {})
         options.setdefault("include", INCLUDE)
-        options.setdefault("args", QUIET)
+        options.setdefault("args", QUICK)
         log = self.folder / f"{name}-{len(self.processes)}.log"
         worker = Worker(variables, log=log, name=name, **options).start()
         self.processes.append(worker)
@@ -102,7 +103,7 @@ class Crew:
 
 def recruit(server: RedisServer, folder: Path) -> Crew:
     """A crew without members, on an empty database."""
-    _forget()
+    forget()
     client = server.client()
     client.flushall()
     return Crew(server, folder, Journal(folder / "journal"), client)
@@ -136,20 +137,11 @@ def producer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
                 monkeypatch.delenv(f"RELIER_{name.upper()}", raising=False)
             else:
                 monkeypatch.setenv(f"RELIER_{name.upper()}", str(value))
-        _forget()
+        forget()
 
     yield apply
     monkeypatch.undo()
-    _forget()
-
-
-def _forget() -> None:
-    from relier import envelope, ledger
-    from relier.settings import get_settings
-
-    get_settings.cache_clear()
-    envelope.keyring.cache_clear()
-    ledger.forget()
+    forget()
 
 
 @pytest.fixture(scope="session")

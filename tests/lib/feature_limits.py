@@ -48,7 +48,7 @@ async def broken_hook(context: TaskContext) -> None:
     raise RuntimeError("the hook is broken")
 
 
-@rl_task(soft_timeout=0.3, hard_timeout=0.8, on_soft_timeout=warn)
+@rl_task(soft_timeout=1, hard_timeout=3, on_soft_timeout=warn)
 async def timed(token: str, seconds: float) -> str:
     journal().start(token)
     try:

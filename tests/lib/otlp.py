@@ -89,6 +89,7 @@ class Receiver(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServi
 
     def _take_metrics(self, resource: Any) -> None:
         instance = plain(resource.resource.attributes)["service.instance.id"]
+        taken: dict[Any, Point] = {}
         for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
             for point in getattr(metric, metric.WhichOneof("data")).data_points:
                 labels, key = plain(point.attributes), point.attributes
@@ -96,7 +97,8 @@ class Receiver(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServi
                 value = point.count if histogram else point.as_int or point.as_double
                 bounds = tuple(point.explicit_bounds) if histogram else ()
                 name = (metric.name, instance, str(sorted((a.key, str(a.value)) for a in key)))
-                self._points[name] = Point(metric.name, instance, labels, value, bounds)
+                taken[name] = Point(metric.name, instance, labels, value, bounds)
+        self._points.update(taken)  # at once: a reader that sees one figure of an export sees all of them
 
     def points(self, metric: str, **labels: Any) -> list[Point]:
         """All series of a metric with these labels; `_` stands for a dot."""

@@ -22,6 +22,7 @@ from harness.journal import START, Journal
 from harness.process import Resurrector, Worker, wait_until
 from harness.redis import RedisServer
 from tests.lib import faults
+from tests.lib.in_process import forget
 
 TARGETS = {"child": 0.5, "worker": 2.5, "alone": 2.5, "host": 13.0, "drain": 1.0}
 WHAT = {
@@ -156,19 +157,10 @@ def main() -> None:
     for kind in options.kinds:
         with RedisServer() as server, tempfile.TemporaryDirectory() as folder:
             os.environ["RELIER_REDIS_URL"] = server.url
-            _forget_settings()
+            forget()  # each kind has a Redis of its own, and this process pushes to it
             # What the other worker needs for its own start is not what is measured.
             args = faults.QUICK if options.quick or kind == "worker" else ()
             _report(kind, drill(kind, Path(folder), server.url, max(1, options.kills // 2), args=args))
-
-
-def _forget_settings() -> None:
-    """Each kind has a Redis of its own, and this process pushes to it."""
-    from relier import ledger
-    from relier.settings import get_settings
-
-    get_settings.cache_clear()
-    ledger.forget()
 
 
 def _report(kind: str, gone: list[list[float]]) -> None:

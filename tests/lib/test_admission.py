@@ -29,7 +29,7 @@ class Gate:
 
     def __init__(self, db, limit, window, width):
         self.db, self.shape, self.number = db, (limit, window, width), 0
-        self.admitted = []
+        self.admitted, self.refused = [], []
 
     def knock(self):
         """Milliseconds to wait, 0 when admitted."""
@@ -43,6 +43,7 @@ class Gate:
         if verdict == "ok":
             self.admitted.append((milliseconds(before), milliseconds(after)))
             return 0
+        self.refused.append((milliseconds(before), milliseconds(after), wait))
         return wait
 
     def most_in_a_window(self):
@@ -86,12 +87,17 @@ def test_a_dense_crowd_gets_the_limit_in_every_window_and_never_more(db):
 
 
 def test_a_burst_at_the_edge_of_a_window_is_not_doubled(db):
-    gate = Gate(db, 20, 300, 3)
-    time.sleep((280 - milliseconds(db.time())) % 300 / 1000)  # to 20 ms before an edge
-    until = time.monotonic() + 0.15
-    while time.monotonic() < until:
-        gate.knock()
-    assert len(gate.admitted) >= gate.most_in_a_window() == 20
+    for _ in range(20):  # a burst that is held up fills no window, and proves nothing
+        db.flushall()
+        gate = Gate(db, 20, 300, 3)
+        time.sleep((280 - milliseconds(db.time())) % 300 / 1000)  # to 20 ms before an edge
+        until = time.monotonic() + 0.15
+        while time.monotonic() < until:
+            gate.knock()
+        assert gate.most_in_a_window() <= 20
+        if gate.most_in_a_window() == 20 < gate.number:
+            return
+    pytest.fail("no burst was quick enough to fill a window")
 
 
 def test_the_time_to_retry_is_right(db):
@@ -99,28 +105,25 @@ def test_the_time_to_retry_is_right(db):
     for pause in (0.05, 0.3, 0.0):
         assert gate.knock() == 0
         time.sleep(pause)
-    late = []
     for _ in range(3):
-        asked, wait = milliseconds(db.time()), gate.knock()
+        wait_until(lambda: gate.knock() > 0, 3, "refused", interval=0.002)
+        asked, told, wait = gate.refused[-1]
         assert 0 < wait <= 1010
         wait_until(lambda: gate.knock() == 0, 3, "admitted", interval=0.002)
-        late.append(gate.admitted[-1][1] - asked - wait)
-    assert min(late) > -10  # one sub-bucket: never admitted before it was promised
-    assert sorted(late)[1] < 100
+        assert gate.admitted[-1][1] > asked + wait - 10  # one sub-bucket: never admitted before it was promised
+        assert gate.refused[-1][0] < told + wait + 10  # and never refused after
     assert gate.most_in_a_window() <= 3
 
 
 def test_rejected_calls_cost_the_window_nothing(db):
     gate = Gate(db, 2, 600, 6)
-    gate.knock()
-    gate.knock()
-    began, promised = time.monotonic(), gate.knock() / 1000
-    while time.monotonic() - began < promised - 0.05:
-        assert gate.knock() > 0
-    wait_until(lambda: gate.knock() == 0, 1, "admitted in time", interval=0.002)
-    assert time.monotonic() - began < promised + 0.3
-    wait_until(lambda: gate.knock() == 0, 0.3, "the second of the limit admitted in time", interval=0.002)
-    assert len(db.keys("rl:phoenix:t*")) == len(gate.admitted) == 4
+    while gate.knock() == 0:
+        pass
+    for _, taken in gate.admitted[-2:]:
+        wait_until(lambda: gate.knock() == 0, 10, "admitted", interval=0)
+        assert gate.refused[-1][0] < taken + 600 + 2 * 6  # its place was free in time, however often we had asked
+    assert gate.most_in_a_window() <= 2
+    assert len(db.keys("rl:phoenix:t*")) == len(gate.admitted)
 
 
 def test_the_window_costs_little_memory_and_none_when_idle(db):

@@ -60,7 +60,7 @@ def test_a_group_collects_all_results(features):
     assert result.successful()
 
 
-def test_a_chord_runs_its_body_once_after_all_parts(features, crew, token):
+def test_a_chord_runs_its_body_once_after_all_parts(features, crew):
     header = [features.add.s(n, 1) for n in range(5)] + [features.add_async.s(5, 1), features.stock_add.s(6, 1)]
     assert chord(header)(features.total.s()).get(timeout=20) == 28
 

@@ -10,16 +10,17 @@ import sys
 import time
 
 import pytest
+from celery import Celery
 
 from harness.process import REPO, clean_env, wait_until
-from tests.lib.crew import QUIET
+from tests.lib.faults import QUICK
 
 pytest_plugins = ("tests.lib.crew",)
 POOLS = ("prefork", "solo", "threads")
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_every_pool_runs_both_kinds_of_bodies_and_plain_tasks(members, features, token, pool):
+def test_every_pool_runs_both_kinds_of_bodies_and_plain_tasks(members, features, pool):
     members.start(pool=pool)
     receipts = [features.add.push(n, 1) for n in range(20)]
     receipts += [features.add_async.push(n, 1) for n in range(20)]
@@ -42,7 +43,7 @@ def test_a_threads_pool_runs_a_hundred_coroutines_at_once_in_one_process(members
 
 
 def test_children_that_are_replaced_after_their_share_lose_and_repeat_nothing(members, features, token):
-    members.start(args=(*QUIET, "--max-tasks-per-child", "3"))
+    members.start(args=(*QUICK, "--max-tasks-per-child", "3"))
     receipts = [features.noted.push(f"{token}-{n}", n) for n in range(30)]
     receipts += [features.noted_async.push(f"{token}-a{n}", n) for n in range(30)]
     assert [receipt.get(timeout=60) for receipt in receipts] == [*range(30)] * 2
@@ -105,13 +106,21 @@ def test_a_plain_task_comes_back_when_its_worker_is_killed(members, features, to
 
 def test_plain_tasks_that_wait_in_a_worker_go_back_on_a_clean_stop(members, features, token):
     first = members.start(name="first", concurrency=1)
-    receipts = [features.stock_slow.delay(f"{token}-{n}", 0.5) for n in range(4)]
+    receipts = [features.stock_slow.delay(f"{token}-{n}", 5 * (n == 0)) for n in range(4)]
     members.started(f"{token}-0")
-    first.terminate(timeout=30)
+    # Until the child has said so, Celery takes a task that runs for one that waits, and has it run again.
+    wait_until(lambda: _accepted(features.app, receipts[0].id), 20, "the worker knows that it runs")
+    assert first.terminate(timeout=30) == 0
     members.start(name="second")
     for receipt in receipts:
         receipt.get(timeout=20)
     assert [members.runs(f"{token}-{n}") for n in range(4)] == [(1, 1)] * 4
+
+
+def _accepted(app: Celery, task_id: str) -> bool:
+    """Whether a worker says that it runs the task."""
+    said = app.control.inspect(timeout=0.5).active() or {}
+    return any(row["id"] == task_id for rows in said.values() for row in rows)
 
 
 def send_plainly(name: str, args: list[object], url: str, **options: object) -> str:
@@ -140,7 +149,7 @@ def test_a_message_that_stock_celery_sent_runs_and_is_committed(members, feature
     wait_until(lambda: not members.client.exists("unacked"), 5, "nothing unacknowledged")
 
 
-def test_a_message_of_another_program_runs_with_its_keywords(members, features, token):
+def test_a_message_of_another_program_runs_with_its_keywords(members, features):
     members.start()
     task_id = send_plainly(features.described.name, [1], members.server.url, kwargs={"named": "two"})
     result = features.app.AsyncResult(task_id)
@@ -184,7 +193,7 @@ def test_a_failing_message_of_stock_celery_ends_in_the_dlq_and_can_be_released(m
     wait_until(lambda: members.runs(token) == (2, 1), 20, "the released task runs")
 
 
-def test_a_chain_of_signatures_sent_by_name_runs(members, features, token):
+def test_a_chain_of_signatures_sent_by_name_runs(members, features):
     members.start()
     work = features.app.signature(features.add.name, (1, 2), queue="default")
     work |= features.app.signature(features.stock_add.name, (3,), queue="default")
@@ -217,7 +226,7 @@ def test_a_frozen_worker_that_is_killed_gives_everything_back(members, features,
     assert all(members.runs(f"{token}-{n}")[1] == 1 for n in range(8))
 
 
-def test_the_worker_command_of_the_documents_starts(members, features, token):
+def test_the_worker_command_of_the_documents_starts(members, features):
     """`celery -A relier.tasks.app worker -l info -Q … --include=…` from any directory."""
     worker = members.start(include="tests.lib.feature_tasks", args=())
     assert "-A relier.tasks.app worker -l info" in " ".join(worker.argv)

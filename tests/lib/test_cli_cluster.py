@@ -10,18 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from harness.process import Process, relier_env
 from harness.redis import RedisServer
+from tests.lib.in_process import rl
 
 COMMANDS = ["up", "down", "status", "scale 2", "logs"]
-
-
-def rl(*arguments: str) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments))
 
 
 @pytest.fixture
@@ -127,7 +121,7 @@ def test_status_shows_the_services_and_whether_redis_answers(project: Path, dock
     assert docker.read_text().endswith(" ps\n")
 
 
-def test_composes_own_failure_is_the_commands(project: Path, docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_composes_own_failure_is_the_commands(project: Path, docker: Path) -> None:
     program = project / "bin" / "docker"
     program.write_text('#!/bin/sh\n[ "$2" = version ] || exit 17\n')
     done = rl("cluster", "down")

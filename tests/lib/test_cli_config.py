@@ -11,17 +11,11 @@ from typing import Any
 
 import pytest
 import redis
-from typer.testing import CliRunner
 
 from harness.process import rl as rl_process
 from harness.process import wait_until
 from harness.redis import RedisServer, SentinelCluster, free_port
-
-
-def rl(*arguments: str, text: str | None = None) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments), input=text)
+from tests.lib.in_process import rl
 
 
 @pytest.fixture(autouse=True)

@@ -12,23 +12,11 @@ from typing import Any
 
 import pytest
 import redis
-from typer.testing import CliRunner
 
 from harness.process import wait_until
+from tests.lib.in_process import rl, told
 
 HOLDER = "w@host/1.1.1.1.0"
-
-
-def rl(*arguments: str) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments))
-
-
-def told(*arguments: str) -> Any:
-    done = rl(*arguments, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from harness.process import clean_env
 from harness.process import rl as rl_process
 from harness.redis import RedisServer, free_port
+from tests.lib.in_process import rl
 
 ASK_REDIS = [
     "tasks list",
@@ -46,12 +46,6 @@ ASK_REDIS = [
     "probe ready --node x",
     "doctor",
 ]
-
-
-def rl(*arguments: str) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments))
 
 
 @pytest.mark.parametrize("command", ASK_REDIS)
@@ -146,7 +140,7 @@ def test_a_user_without_the_right_is_told_so(settings: Callable[..., Any]) -> No
     assert done.stderr.count("\n") == 1
 
 
-def test_the_manual_names_every_command(server: RedisServer) -> None:
+def test_the_manual_names_every_command() -> None:
     page = rl("man").stdout
     for command in ASK_REDIS:
         words = command.split()

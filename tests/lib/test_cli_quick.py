@@ -18,7 +18,9 @@ import redis
 from harness.process import clean_env, rl
 from harness.redis import RedisServer, free_port
 from relier.cli import PROBE_SECONDS, light
-from relier.cli.quick import FRESH_SECONDS, Verdict, answer
+from relier.cli.quick import Verdict, answer
+from relier.pulse import FRESH_SECONDS, pulse_file
+from relier.settings import get_settings
 
 SENTINEL = {
     "REDIS_USE_SENTINEL": "true",
@@ -111,6 +113,13 @@ def test_both_readers_take_a_secret_from_its_file(write: Callable[..., None], tm
     same_as_settings()
 
 
+def test_an_address_may_be_kept_in_a_file(write: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://from-the-file:6380/2\n")
+    write({"REDIS_URL_FILE": str(tmp_path / "url"), "REDIS_URL": "redis://plain:6379/0"})
+    assert light.read().redis_url == "redis://from-the-file:6380/2"
+    same_as_settings()
+
+
 def test_plain_values_are_read_without_pydantic(write: Callable[..., None]) -> None:
     write(SENTINEL)
     assert isinstance(light.read(), light.Light)
@@ -174,8 +183,8 @@ def test_doctor_authenticates_with_the_password_of_a_file(tmp_path: Path) -> Non
 def imported(server: RedisServer, *arguments: str, **variables: str) -> set[str]:
     """The top-level modules that a command imports."""
     code = (
-        "import sys; sys.argv = ['rl', *sys.argv[1:]]\nfrom relier.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\nprint('MODULES', *{name.split('.')[0] for name in sys.modules})"
+        "import contextlib, sys; sys.argv = ['rl', *sys.argv[1:]]\nfrom relier.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\nprint('MODULES', *{name.split('.')[0] for name in sys.modules})"
     )
     env = clean_env({"RELIER_REDIS_URL": server.url} | variables)
     done = subprocess.run(
@@ -224,13 +233,10 @@ def probe(*arguments: str) -> Verdict:
 
 
 def test_the_probe_looks_where_the_worker_writes(pulses: Path) -> None:
-    from relier.pulse import FRESH_SECONDS as THEIRS
-    from relier.pulse import pulse_file
-
-    assert pulse_file("a/b@host").parent == pulses
-    beat(pulses, pulse_file("a/b@host").stem)
+    theirs = pulse_file(get_settings(), "a/b@host")
+    assert theirs.parent == pulses
+    beat(pulses, theirs.stem)
     assert probe("live", "--node", "a/b@host").ok
-    assert FRESH_SECONDS == THEIRS
 
 
 def test_a_fresh_pulse_is_alive_and_a_stale_one_is_not(pulses: Path) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from harness.process import Process, relier_env, wait_until
 from harness.redis import RedisServer
 from tests.lib.crew import Crew, recruit
+from tests.lib.in_process import rl, told
 
 NODE_NAME = "tasks"
 INCLUDE = ("tests.lib.tasks", "relier.tasks.control")
@@ -25,8 +25,7 @@ INCLUDE = ("tests.lib.tasks", "relier.tasks.control")
 def stage(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
     """One prefork worker with two children that leaves low_priority alone, so that a task can wait there."""
     crew = recruit(server, tmp_path_factory.mktemp("stage"))
-    quick = ("--without-mingle", "--without-gossip")
-    crew.start(name=NODE_NAME, include=INCLUDE, queues="high_priority,default,re-queue", args=quick)
+    crew.start(name=NODE_NAME, include=INCLUDE, queues="high_priority,default,re-queue")
     consuming = '"state": "consuming"'
     wait_until(lambda: consuming in (crew.client.hget("rl:workers", crew.worker.node) or ""), 10, "the registration")
     yield crew
@@ -36,27 +35,6 @@ def stage(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def bodies(stage: Crew) -> Any:
     return importlib.import_module("tests.lib.tasks")
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    """Bodies wait until this file exists; it is opened when the test ends, whatever its outcome."""
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
-def rl(*arguments: str) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments))
-
-
-def told(*arguments: str) -> Any:
-    """The command's JSON."""
-    done = rl(*arguments, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
 
 
 def status_of(task_id: str) -> str:
@@ -111,7 +89,7 @@ def test_following_inflight_shows_it_again_and_again(stage: Crew, tmp_path: Path
     with follower(stage, tmp_path, "tasks", "inflight", "--follow", "--json") as live:
         wait_until(lambda: live.output().count("queue_depth") >= 2, 15, "two snapshots")
         live.send(signal.SIGINT)
-        assert live.wait(5) == 130
+        assert live.wait() == 130
     assert "Traceback" not in live.output()
 
 
@@ -124,8 +102,8 @@ def test_list_names_the_tasks_that_run(stage: Crew, bodies: Any, gate: Path) -> 
 
 
 def test_top_measures_throughput(stage: Crew, bodies: Any) -> None:
-    for _ in range(20):
-        bodies.nap.push(0.01)
+    for _ in range(30):
+        bodies.nap.push(0.1)
     state = told("tasks", "top", "--interval", "0.5")
     assert state["active_workers"] >= 1
     assert state["per_second"] > 0
@@ -228,9 +206,13 @@ def test_cancel_of_an_unknown_task_fails(stage: Crew) -> None:
     assert "There is nothing to cancel" in done.stderr
 
 
-def test_following_a_tasks_log_shows_each_state_once_until_the_end(stage: Crew, bodies: Any, tmp_path: Path) -> None:
-    task_id = running(stage, bodies.nap, 2)
+def test_following_a_tasks_log_shows_each_state_once_until_the_end(
+    stage: Crew, bodies: Any, gate: Path, tmp_path: Path
+) -> None:
+    task_id = running(stage, bodies.wait_at, str(gate))
     with follower(stage, tmp_path, "tasks", "logs", task_id, "--follow") as live:
+        live.wait_for_output(["RUNNING"])
+        gate.touch()
         assert live.wait(15) == 0
     first, last = live.output().splitlines()
     assert f"RUNNING  on {stage.worker.node}, start 1, fence 1" in first

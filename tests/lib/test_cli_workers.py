@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import redis
-from typer.testing import CliRunner
 
 from harness.process import Process, Worker, relier_env, wait_until
 from harness.process import rl as rl_process
 from harness.redis import RedisServer, free_port
 from tests.lib.crew import Crew, recruit
+from tests.lib.in_process import rl, told
 
 INCLUDE = ("tests.lib.tasks", "relier.tasks.control")
 PATIENCE = 15.0
@@ -43,8 +43,7 @@ def stage(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def join(crew: Crew, name: str, **options: Any) -> Worker:
     """Start a worker and wait until it is ready and registered."""
     env = {"RELIER_HEARTBEAT_TTL": "4", "RELIER_RUNTIME_DIR": os.environ["RELIER_RUNTIME_DIR"]} | options.pop("env", {})
-    quick = ("--without-mingle", "--without-gossip")
-    worker = crew.start(name=name, include=INCLUDE, env=env, args=quick, **({"queues": "low_priority"} | options))
+    worker = crew.start(name=name, include=INCLUDE, env=env, **({"queues": "low_priority"} | options))
     wait_until(lambda: crew.client.hexists("rl:workers", worker.node), PATIENCE, f"{name} registered")
     return worker
 
@@ -54,23 +53,8 @@ def bodies(stage: Crew) -> Any:
     return importlib.import_module("tests.lib.tasks")
 
 
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "gate"
-    yield path
-    path.touch()
-
-
-def rl(*arguments: str) -> Any:
-    from relier.cli.root import app
-
-    return CliRunner().invoke(app, list(arguments))
-
-
 def row_of(node: str) -> dict[str, Any] | None:
-    done = rl("worker", "status", "--json")
-    assert done.exit_code == 0, done.output
-    return next((row for row in json.loads(done.stdout)["workers"] if row["node"] == node), None)
+    return next((row for row in told("worker", "status")["workers"] if row["node"] == node), None)
 
 
 def test_status_shows_the_queues_of_each_worker(stage: Crew) -> None:
@@ -195,7 +179,7 @@ def test_worker_kill_kills_a_whole_worker_and_shows_how_its_tasks_come_back(stag
     children = victim.children()
     command = ("chaos", "worker-kill", "--worker", victim.node, "--watch", "--watch-duration", "20")
     sleep = importlib.import_module("relier.tasks.chaos").chaos_sleep
-    task_id = sleep.apply_async((2,), queue="low_priority").id
+    task_id = sleep.apply_async((6,), queue="low_priority").id
     wait_until(lambda: stage.record(task_id).get("holder", "").startswith(victim.node), PATIENCE, "it runs")
     done = rl(*command, "--seed", "--seed-duration", "0.2")
     assert done.exit_code == 0, done.output

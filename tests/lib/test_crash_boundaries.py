@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from harness.journal import Journal
 from harness.process import wait_until
 from tests.lib import faults
 
@@ -31,9 +29,8 @@ NEIGHBOURS = 3
 class CrashSite:
     """One supervised worker whose tasks kill it, a resurrector, and the count."""
 
-    def __init__(self, db: redis.Redis, journal: Journal, directory: Path) -> None:
-        self.db, self.directory = db, directory
-        self.outcomes = faults.Outcomes(db, journal)
+    def __init__(self, outcomes: faults.Outcomes, directory: Path) -> None:
+        self.outcomes, self.directory = outcomes, directory
         self.ids: list[str] = []
 
     def strike(self, boundary: str, victim: str) -> None:
@@ -59,14 +56,12 @@ class CrashSite:
 
     def check(self) -> None:
         assert self.outcomes.wrongs(self.ids) == []
-        assert self.db.get("rl:m:global:success") == str(len(self.ids))
+        assert self.outcomes.db.get("rl:m:global:success") == str(len(self.ids))
 
 
 @pytest.fixture
 def crash(
-    db: redis.Redis,
-    ledger: Any,
-    journal: Journal,
+    outcomes: faults.Outcomes,
     tmp_path: Path,
     start_worker: Callable[..., Any],
     start_resurrector: Callable[..., Any],
@@ -75,7 +70,7 @@ def crash(
     directory.mkdir()
 
     def run(pool: str, victim: str, boundary: str, kills: int) -> CrashSite:
-        site = CrashSite(db, journal, directory)
+        site = CrashSite(outcomes, directory)
         start_resurrector(**EAGER)
         worker = start_worker(pool=pool, args=faults.QUICK, env=EAGER | {"FAULT_DIR": str(directory)})
         with faults.Supervisor(worker) as supervisor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,6 @@ PATIENT = {"RELIER_HEARTBEAT_TTL": "60", "RELIER_MAX_RESURRECTIONS": "0"}
 SHORT = PATIENT | {"RELIER_GRACEFUL_SHUTDOWN_TIMEOUT": "1"}
 LONG = PATIENT | {"RELIER_GRACEFUL_SHUTDOWN_TIMEOUT": "60"}
 MUCH_LESS_THAN_A_TTL = 10.0
-
-
-@pytest.fixture
-def outcomes(db: redis.Redis, ledger: Any, journal: Journal) -> faults.Outcomes:
-    return faults.Outcomes(db, journal)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[str]:
-    """Tasks that wait at it run for ever in their first incarnation."""
-    yield str(tmp_path / "gate")
 
 
 def begin(journal: Journal, *pushed: Any) -> list[str]:
@@ -62,14 +51,15 @@ def check(db: redis.Redis, outcomes: faults.Outcomes, ids: list[str]) -> None:
     ("pool", "body"), [("prefork", "wait_at"), ("solo", "await_at"), ("threads", "wait_at"), ("threads", "await_at")]
 )
 def test_a_task_longer_than_the_drain_runs_elsewhere_at_once(
-    db: redis.Redis, journal: Journal, outcomes: faults.Outcomes, gate: str, start_worker: Any, pool: str, body: str
+    db: redis.Redis, journal: Journal, outcomes: faults.Outcomes, gate: Path, start_worker: Any, pool: str, body: str
 ) -> None:
     from tests.lib import tasks
 
     leaving = start_worker(pool=pool, name="leaving", args=faults.QUICK, env=SHORT)
-    ids = begin(journal, *(getattr(tasks, body).push(gate) for _ in range(1 if pool == "solo" else 2)))
-    start_worker(pool="threads", name="staying", args=faults.QUICK, env=SHORT, wait=False)
+    ids = begin(journal, *(getattr(tasks, body).push(str(gate)) for _ in range(1 if pool == "solo" else 2)))
+    staying = start_worker(pool="threads", name="staying", args=faults.QUICK, env=SHORT, wait=False)
     assert leaving.terminate(timeout=10) == 0
+    staying.wait_ready()
     assert seconds_until_running_elsewhere(journal, ids, time.time()) < MUCH_LESS_THAN_A_TTL
     check(db, outcomes, ids)
 
@@ -106,12 +96,12 @@ def test_tasks_that_end_just_as_the_drain_does_are_committed_once(
 
 @POOLS
 def test_what_a_leaving_worker_had_taken_but_not_begun_is_given_back(
-    db: redis.Redis, journal: Journal, outcomes: faults.Outcomes, gate: str, start_worker: Any, pool: str
+    db: redis.Redis, journal: Journal, outcomes: faults.Outcomes, gate: Path, start_worker: Any, pool: str
 ) -> None:
     from tests.lib import tasks
 
     leaving = start_worker(pool=pool, concurrency=1, name="leaving", args=faults.QUICK, env=SHORT)
-    ids = begin(journal, tasks.wait_at.push(gate))
+    ids = begin(journal, tasks.wait_at.push(str(gate)))
     waiting = [tasks.nap.push(0).id for _ in range(6)]
     assert leaving.terminate(timeout=10) == 0
     assert [journal.read().starts[task] for task in waiting] == [0] * 6
@@ -120,7 +110,7 @@ def test_what_a_leaving_worker_had_taken_but_not_begun_is_given_back(
 
 
 @POOLS
-def test_an_idle_worker_leaves_at_once(journal: Journal, start_worker: Any, pool: str) -> None:
+def test_an_idle_worker_leaves_at_once(start_worker: Any, pool: str) -> None:
     leaving = start_worker(pool=pool, args=faults.QUICK, env=LONG)
     assert leaving.terminate(timeout=MUCH_LESS_THAN_A_TTL) == 0
 
@@ -157,7 +147,7 @@ def test_sigquit_hands_off_without_waiting_for_the_drain(
     db: redis.Redis,
     journal: Journal,
     outcomes: faults.Outcomes,
-    gate: str,
+    gate: Path,
     start_worker: Any,
     pool: str,
     leave: Callable[[Worker], None],
@@ -165,8 +155,9 @@ def test_sigquit_hands_off_without_waiting_for_the_drain(
     from tests.lib import tasks
 
     leaving = start_worker(pool=pool, name="leaving", args=faults.QUICK, env=LONG)
-    ids = begin(journal, tasks.wait_at.push(gate))
-    start_worker(pool="threads", name="staying", args=faults.QUICK, env=LONG, wait=False)
+    ids = begin(journal, tasks.wait_at.push(str(gate)))
+    staying = start_worker(pool="threads", name="staying", args=faults.QUICK, env=LONG, wait=False)
     leave(leaving)
+    staying.wait_ready()
     assert seconds_until_running_elsewhere(journal, ids, time.time()) < MUCH_LESS_THAN_A_TTL
     check(db, outcomes, ids)

@@ -17,7 +17,7 @@ from harness.journal import Journal
 from harness.process import Worker
 from tests.lib import faults
 
-SCALED = {"RELIER_HEARTBEAT_TTL": "1.5", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
+SCALED = {"RELIER_HEARTBEAT_TTL": "3", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
 LITERAL: dict[str, str] = {}
 SPIN = """
 import os, time
@@ -29,8 +29,8 @@ while time.time() < end: pass
 
 @pytest.fixture
 def run_undisturbed(
+    outcomes: faults.Outcomes,
     db: redis.Redis,
-    ledger: Any,
     journal: Journal,
     start_worker: Callable[..., Worker],
     start_resurrector: Callable[..., Any],
@@ -40,7 +40,6 @@ def run_undisturbed(
     def run(worker: Worker, env: dict[str, str], pushes: list[tuple[str, float]], timeout: float) -> None:
         from tests.lib import tasks
 
-        outcomes = faults.Outcomes(db, journal)
         start_resurrector(**env)
         ids = [getattr(tasks, body).push(seconds).id for body, seconds in pushes]
         outcomes.wait(ids, timeout)
@@ -62,14 +61,14 @@ def test_a_body_of_more_than_two_heartbeat_ttls_is_no_death(
     run_undisturbed: Callable[..., None], start_worker: Callable[..., Worker], pool: str, bodies: tuple[str, ...]
 ) -> None:
     worker = start_worker(pool=pool, args=faults.QUICK, env=SCALED)
-    run_undisturbed(worker, SCALED, [(body, 3.5) for body in bodies], 20)
+    run_undisturbed(worker, SCALED, [(body, 6.5) for body in bodies], 40)
 
 
 def test_fifty_busy_threads_are_no_death(
     run_undisturbed: Callable[..., None], start_worker: Callable[..., Worker]
 ) -> None:
     worker = start_worker(pool="threads", concurrency=50, args=faults.QUICK, env=SCALED)
-    run_undisturbed(worker, SCALED, [("nap", 3.5)] * 50, 30)
+    run_undisturbed(worker, SCALED, [("nap", 6.5)] * 50, 30)
 
 
 @pytest.mark.soak
@@ -110,10 +109,9 @@ def starved(worker: Worker, seconds: float, rivals: int = 4) -> Iterator[None]:
 def test_a_worker_that_hardly_gets_any_cpu_is_not_dead(
     run_undisturbed: Callable[..., None], start_worker: Callable[..., Worker], pool: str
 ) -> None:
-    env = SCALED | {"RELIER_HEARTBEAT_TTL": "3"}
-    worker = start_worker(pool=pool, concurrency=2, args=faults.QUICK, env=env)
+    worker = start_worker(pool=pool, concurrency=2, args=faults.QUICK, env=SCALED)
     with starved(worker, seconds=10):
-        run_undisturbed(worker, env, [("nap", 7.0), ("block_the_loop", 7.0)], 60)
+        run_undisturbed(worker, SCALED, [("nap", 7.0), ("block_the_loop", 7.0)], 60)
 
 
 @pytest.mark.soak
@@ -128,8 +126,8 @@ def test_a_worker_without_cpu_for_a_minute_is_not_dead_by_the_shipped_settings(
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_children_that_are_replaced_after_some_tasks_are_no_deaths(
+    outcomes: faults.Outcomes,
     db: redis.Redis,
-    ledger: Any,
     journal: Journal,
     start_worker: Callable[..., Worker],
     start_resurrector: Callable[..., Any],
@@ -137,7 +135,6 @@ def test_children_that_are_replaced_after_some_tasks_are_no_deaths(
 ) -> None:
     from tests.lib import tasks
 
-    outcomes = faults.Outcomes(db, journal)
     start_resurrector(**SCALED)
     start_worker(env=SCALED, args=(f"--max-tasks-per-child={limit}",))
     ids = [tasks.nap.push(0.01).id if n % 2 else tasks.anap.push(0.01).id for n in range(18)]

@@ -19,8 +19,8 @@ EAGER = {"RELIER_RESURRECTION_CHECK_INTERVAL": "0.3", "RELIER_UNCLAIMED_GRACE": 
 
 @pytest.fixture
 def swallow(
+    outcomes: faults.Outcomes,
     db: redis.Redis,
-    ledger: Any,
     journal: Journal,
     tmp_path: Path,
     start_worker: Callable[..., Worker],
@@ -32,7 +32,6 @@ def swallow(
         from tests.lib import tasks
 
         env = EAGER | {"RELIER_MAX_RESURRECTIONS": str(cap), "FAULT_DIR": str(tmp_path)}
-        outcomes = faults.Outcomes(db, journal)
         start_resurrector(**env)
         worker = start_worker(pool=pool, args=faults.QUICK, env=env)
         with faults.Supervisor(worker):

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import redis
 
-from harness.journal import Journal
 from harness.process import Worker, wait_until
 from tests.lib import faults
 
-EAGER = {"RELIER_UNCLAIMED_GRACE": "0.3", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
+EAGER = {"RELIER_UNCLAIMED_GRACE": "1.5", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
 
 
 def waits_in_brpop(db: redis.Redis) -> bool:
@@ -47,13 +46,11 @@ def push_into_the_frozen(db: redis.Redis, worker: Worker, others: int) -> list[s
 @pytest.fixture
 def lose_popped_messages(
     db: redis.Redis,
-    ledger: Any,
-    journal: Journal,
+    outcomes: faults.Outcomes,
     start_worker: Callable[..., Worker],
     start_resurrector: Callable[..., Any],
 ) -> Callable[..., None]:
     def run(rounds: int, others: int) -> None:
-        outcomes = faults.Outcomes(db, journal)
         start_resurrector(**EAGER)
         worker = start_worker(pool="solo", args=faults.QUICK, env=EAGER)
         ids: list[str] = []

@@ -40,8 +40,7 @@ def test_a_host_that_is_lost_is_missed_after_its_heartbeat_ttl_each_time(
 
 
 def test_the_children_of_a_killed_parent_die_with_it_and_their_tasks_run_again(
-    db: redis.Redis,
-    ledger: Any,
+    outcomes: faults.Outcomes,
     journal: Journal,
     tmp_path: Path,
     start_worker: Callable[..., Worker],
@@ -49,7 +48,6 @@ def test_the_children_of_a_killed_parent_die_with_it_and_their_tasks_run_again(
 ) -> None:
     from tests.lib import tasks
 
-    outcomes = faults.Outcomes(db, journal)
     start_resurrector(RELIER_RESURRECTION_CHECK_INTERVAL="0.3")
     worker = start_worker(args=faults.QUICK)
     ids = [tasks.wait_at.push(str(tmp_path / "gate")).id for _ in range(2)]

@@ -7,23 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from harness.journal import Journal
 from harness.process import Worker, wait_until
 from tests.lib import faults
 
-IMPATIENT = {"RELIER_HEARTBEAT_TTL": "1.5", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
+IMPATIENT = {"RELIER_HEARTBEAT_TTL": "3", "RELIER_RESURRECTION_CHECK_INTERVAL": "0.3"}
 
 
 class Duel:
     """Tasks held by a worker that is then frozen; another one replays them; then the first one goes on."""
 
     def __init__(
-        self, db: redis.Redis, journal: Journal, tmp_path: Path, start_worker: Callable[..., Worker], pool: str
+        self, outcomes: faults.Outcomes, tmp_path: Path, start_worker: Callable[..., Worker], pool: str
     ) -> None:
-        self.db, self.journal, self._start_worker = db, journal, start_worker
-        self.outcomes = faults.Outcomes(db, journal)
+        self.outcomes, self.journal, self._start_worker = outcomes, outcomes.journal, start_worker
         self.gate = tmp_path / "gate"
         self.env = IMPATIENT | {"FAULT_DIR": str(tmp_path)}
         self._pool = pool
@@ -59,16 +56,14 @@ class Duel:
 
 @pytest.fixture
 def duel(
-    db: redis.Redis,
-    ledger: Any,
-    journal: Journal,
+    outcomes: faults.Outcomes,
     tmp_path: Path,
     start_worker: Callable[..., Worker],
     start_resurrector: Callable[..., Any],
 ) -> Callable[..., Duel]:
     def run(pool: str, bodies: list[str], count: int, kind: str = "commit") -> Duel:
         start_resurrector(**IMPATIENT)
-        fight = Duel(db, journal, tmp_path, start_worker, pool)
+        fight = Duel(outcomes, tmp_path, start_worker, pool)
         zombie = fight.freeze_while_running(bodies, count)
         fight.replay()
         before = [fight.outcomes.result(task) for task in fight.ids]
@@ -79,8 +74,8 @@ def duel(
     return run
 
 
-def check(fight: Duel, db: redis.Redis) -> None:
-    count = len(fight.ids)
+def check(fight: Duel) -> None:
+    count, db = len(fight.ids), fight.outcomes.db
     assert fight.outcomes.wrongs(fight.ids) == []
     assert [fight.outcomes.result(task) for task in fight.ids] == [2] * count, "a result is not the replay's"
     assert db.get("rl:m:global:success") == str(count)
@@ -89,20 +84,18 @@ def check(fight: Duel, db: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize(("pool", "count"), [("prefork", 2), ("solo", 1), ("threads", 4)])
-def test_the_late_commit_of_a_thawed_worker_is_refused(
-    duel: Callable[..., Duel], db: redis.Redis, pool: str, count: int
-) -> None:
-    check(duel(pool, ["wait_at", "await_at"], count), db)
+def test_the_late_commit_of_a_thawed_worker_is_refused(duel: Callable[..., Duel], pool: str, count: int) -> None:
+    check(duel(pool, ["wait_at", "await_at"], count))
 
 
-def test_the_late_failure_of_a_thawed_worker_is_refused(duel: Callable[..., Duel], db: redis.Redis) -> None:
-    check(duel("threads", ["fail_late"], 2, kind="fail"), db)
+def test_the_late_failure_of_a_thawed_worker_is_refused(duel: Callable[..., Duel]) -> None:
+    check(duel("threads", ["fail_late"], 2, kind="fail"))
 
 
-def test_the_late_checkpoint_of_a_thawed_worker_is_refused(duel: Callable[..., Duel], db: redis.Redis) -> None:
-    check(duel("threads", ["checkpoint_late"], 2, kind="checkpoint"), db)
+def test_the_late_checkpoint_of_a_thawed_worker_is_refused(duel: Callable[..., Duel]) -> None:
+    check(duel("threads", ["checkpoint_late"], 2, kind="checkpoint"))
 
 
 @pytest.mark.soak
-def test_fifty_late_commits_of_fifty_are_refused(duel: Callable[..., Duel], db: redis.Redis) -> None:
-    check(duel("threads", ["wait_at", "await_at"], 50), db)
+def test_fifty_late_commits_of_fifty_are_refused(duel: Callable[..., Duel]) -> None:
+    check(duel("threads", ["wait_at", "await_at"], 50))

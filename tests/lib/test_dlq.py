@@ -112,7 +112,7 @@ def test_purge_removes_everything_and_says_how_much(crew, features, queue, run):
     assert run(queue.list_tasks()) == []
 
 
-def test_a_failed_task_leaves_no_record_and_no_message(crew, features, queue):
+def test_a_failed_task_leaves_no_record_and_no_message(crew, features):
     receipt = features.failing_async.push("gone")
     crew.quarantined(receipt.id)
     crew.settled(receipt.id)

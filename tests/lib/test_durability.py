@@ -82,7 +82,8 @@ def kept(client: redis.Redis, ids: list[str]) -> int:
     return sum(client.exists(f"rl:phoenix:{task}") for task in ids)
 
 
-def test_replicated_pushes_are_there_after_the_master_is_lost(pair: Pair) -> None:
+def test_replicated_pushes_are_there_after_the_master_is_lost(pair: Pair, settings: Callable[..., Any]) -> None:
+    settings(durability_timeout=10)
     acknowledged, refused = push_until_refused("replicated")
     assert (len(acknowledged), refused) == (PUSHES, 0)
     assert kept(pair.lose_the_master(), acknowledged) == PUSHES

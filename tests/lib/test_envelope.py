@@ -48,7 +48,7 @@ def refused(crew, task_id, token):
     return entry
 
 
-def test_an_untouched_task_runs(keyed, features, parked, token):
+def test_an_untouched_task_runs(keyed, parked):
     receipt, record = parked
     assert keyed.client.hget(record, "signature").startswith(f"hmac:{key_id(KEY)}:")
     let_go(keyed, receipt.id)
@@ -75,7 +75,7 @@ def test_an_altered_envelope_with_a_fresh_checksum_but_no_key_is_refused(keyed, 
     assert "not signed, but RELIER_SECRET_KEY is set" in refused(keyed, receipt.id, token)["error"]
 
 
-def test_an_envelope_replayed_under_another_id_is_refused(keyed, features, parked, producer, token):
+def test_an_envelope_replayed_under_another_id_is_refused(keyed, features, parked, token):
     receipt, record = parked
     stolen = keyed.client.hmget(record, "envelope", "signature")
     let_go(keyed, receipt.id)

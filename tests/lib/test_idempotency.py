@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -63,9 +62,8 @@ def test_functions_of_the_same_name_in_two_modules_do_not_collide(crew, features
 def test_a_failure_frees_the_key_at_once(crew, features, token):
     first = features.charged_after_one_failure.push(token)
     assert crew.quarantined(first.id)["reason"] == "ValueError"
-    began = time.monotonic()
+    # A claim that stayed would be in the way for 120 s.
     assert features.charged_after_one_failure.push(token).get(timeout=20) == "charged"
-    assert time.monotonic() - began < 1
     assert crew.runs(token) == (2, 1)
 
 

@@ -15,9 +15,10 @@ from harness.journal import Journal, Tally
 from harness.process import Process, Resurrector, Worker, wait_until
 from harness.proxy import Proxy
 from harness.redis import RedisServer
+from relier.pulse import FRESH_SECONDS
 
+StartBehind = Callable[..., tuple[Proxy, Worker]]
 POOLS = {"prefork": 2, "solo": 1, "threads": 4}
-FRESH = 15.0  # seconds after which `rl probe live` calls a pulse stale
 KILLS: dict[str, Callable[[RedisServer], object]] = {
     "SIGTERM": lambda server: server.terminate(),
     "SIGKILL": lambda server: server.kill(),
@@ -109,7 +110,9 @@ def outage(site: Site, way: str, seconds: float) -> None:
     time.sleep(seconds)  # the length of the outage is the fault itself, not a wait for a state
     pulses = list(site.folder.glob("pulse-*/*.pulse"))
     assert len(pulses) == len(POOLS)
-    assert max(time.time() - pulse.stat().st_mtime for pulse in pulses) < FRESH, "a probe would restart a live worker"
+    assert max(time.time() - pulse.stat().st_mtime for pulse in pulses) < FRESH_SECONDS, (
+        "a probe would restart a live worker"
+    )
     if way == "frozen":
         site.server.resume()
     else:
@@ -179,68 +182,71 @@ def test_a_holder_that_reports_later_than_the_resurrector_scans_is_not_called_de
     assert journal.read().starts == {task: 1}
 
 
+@pytest.fixture
+def start_behind(
+    server: RedisServer, settings: Callable[..., Any], start_worker: Callable[..., Worker]
+) -> Iterator[StartBehind]:
+    """Start a worker whose every connection to Redis goes over a wire that the test may harm. All others go past it."""
+    with Proxy(server.port) as wire:
+
+        def start(pool: str, **env: str) -> tuple[Proxy, Worker]:
+            env = {"RELIER_REDIS_URL": wire.url()} | env
+            include = "tests.lib.outage_tasks"
+            return wire, start_worker(pool=pool, concurrency=POOLS[pool], include=include, env=env)
+
+        yield start
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "pool", ["prefork", pytest.param("solo", marks=pytest.mark.soak), pytest.param("threads", marks=pytest.mark.soak)]
 )
 def test_connections_that_go_silent_are_replaced_with_no_false_death(
     pool: str,
-    server: RedisServer,
-    settings: Callable[..., Any],
+    start_behind: StartBehind,
     journal: Journal,
-    start_worker: Callable[..., Any],
     start_resurrector: Callable[..., Any],
     db: Any,
 ) -> None:
     """Only the worker is behind the wire that fails, so the resurrector sees every missed heartbeat."""
     from tests.lib import outage_tasks
 
-    settings()
     start_resurrector(RELIER_HEARTBEAT_TTL="4", RELIER_RESURRECTION_CHECK_INTERVAL="0.3")
-    with Proxy(server.port) as wire:
-        env = {"RELIER_REDIS_URL": wire.url(), "RELIER_HEARTBEAT_TTL": "4", "RELIER_REDIS_SOCKET_TIMEOUT": "3"}
-        include = "tests.lib.outage_tasks"
-        worker = start_worker(pool=pool, concurrency=POOLS[pool], include=include, env=env)
-        running = outage_tasks.nap.push(5).id
-        wait_until(lambda: journal.read().starts[running], 20, "the body began")
-        wire.silence()
-        wait_until(lambda: journal.read().ends[running], 20, "the body ended")
-        fresh = outage_tasks.anap.push(0).id
-        wait_until(lambda: journal.read().ends[fresh], 90, "the worker consumes again")
-        wait_until(lambda: db.get("rl:m:global:success") == "2", 10, "both are committed")
-        assert worker.alive
+    wire, worker = start_behind(pool, RELIER_HEARTBEAT_TTL="4", RELIER_REDIS_SOCKET_TIMEOUT="3")
+    running = outage_tasks.nap.push(5).id
+    wait_until(lambda: journal.read().starts[running], 20, "the body began")
+    wire.silence()
+    wait_until(lambda: journal.read().ends[running], 20, "the body ended")
+    fresh = outage_tasks.anap.push(0).id
+    wait_until(lambda: journal.read().ends[fresh], 90, "the worker consumes again")
+    wait_until(lambda: db.get("rl:m:global:success") == "2", 10, "both are committed")
+    assert worker.alive
     assert journal.read().starts == {running: 1, fresh: 1}
 
 
 @pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.soak)])
 def test_a_worker_that_is_cut_off_again_and_again_keeps_its_slots(
     pool: str,
-    server: RedisServer,
-    settings: Callable[..., Any],
+    start_behind: StartBehind,
     journal: Journal,
-    start_worker: Callable[..., Any],
     start_resurrector: Callable[..., Any],
-    db: Any,
 ) -> None:
     """Each cut finds tasks that run, tasks that were fetched, and tasks in line."""
     from tests.lib import outage_tasks
 
-    settings()
     start_resurrector(RELIER_UNCLAIMED_GRACE="0.5", RELIER_RESURRECTION_CHECK_INTERVAL="0.3")
+    wire, worker = start_behind(pool)
     size = POOLS[pool]
     ids: list[str] = []
-    with Proxy(server.port) as wire:
-        env = {"RELIER_REDIS_URL": wire.url()}
-        worker = start_worker(pool=pool, concurrency=size, include="tests.lib.outage_tasks", env=env)
-        for _ in range(3):
-            batch = [outage_tasks.nap.push(0.5).id for _ in range(3 * size)]
-            wait_until(lambda batch=batch: set(batch) & set(journal.read().starts), 30, "a body began")
-            wire.cut()
-            ids += batch
-        wait_until(lambda: set(ids) <= journal.read().finished, 60, "every task ran")
-        last = [outage_tasks.nap.push(1).id for _ in range(size)]
-        wait_until(lambda: set(last) <= journal.read().finished, 30, "the last tasks ran")
-        assert worker.alive
+    for _ in range(3):
+        batch = [outage_tasks.nap.push(0.5).id for _ in range(3 * size)]
+        wait_until(lambda batch=batch: set(batch) & set(journal.read().starts), 30, "a body began")
+        wire.cut()
+        ids += batch
+    wait_until(lambda: set(ids) <= journal.read().finished, 60, "every task ran")
+    last = [outage_tasks.nap.push(3).id for _ in range(size)]  # long enough for one that comes by a detour
+    wait_until(lambda: set(last) <= journal.read().finished, 30, "the last tasks ran")
+    assert worker.alive
     tally = journal.read()
     assert tally.starts == dict.fromkeys([*ids, *last], 1)
     assert max(e.at for e in tally.entries if e.kind == "start") < min(_ends(tally, last)), "not all slots were used"
@@ -251,23 +257,20 @@ def _ends(tally: Tally, ids: list[str]) -> list[float]:
 
 
 def test_a_child_that_is_killed_after_a_reconnection_is_buried_at_once(
-    server: RedisServer, settings: Callable[..., Any], journal: Journal, start_worker: Callable[..., Any], db: Any
+    start_behind: StartBehind, journal: Journal
 ) -> None:
     """No resurrector runs: only the parent, whose event loop forgot its watchers meanwhile, can bring the task back."""
     from tests.lib import outage_tasks
 
-    settings()
-    with Proxy(server.port) as wire:
-        env = {"RELIER_REDIS_URL": wire.url()}
-        worker = start_worker(pool="prefork", concurrency=2, include="tests.lib.outage_tasks", env=env)
-        wire.cut()
-        task = outage_tasks.nap.push(3).id
-        wait_until(lambda: journal.read().starts[task], 30, "the worker consumes again")
-        os.kill(journal.read().of(task)[0].pid, signal.SIGKILL)
-        wait_until(lambda: journal.read().starts[task] == 2, 8, "the task was brought back")
-        wait_until(lambda: journal.read().ends[task], 20, "its second run ended")
-        assert worker.alive
-        wait_until(lambda: len(worker.children()) == 2, 10, "the child was replaced")
+    wire, worker = start_behind("prefork")
+    wire.cut()
+    task = outage_tasks.nap.push(3).id
+    wait_until(lambda: journal.read().starts[task], 30, "the worker consumes again")
+    os.kill(journal.read().of(task)[0].pid, signal.SIGKILL)
+    wait_until(lambda: journal.read().starts[task] == 2, 8, "the task was brought back")
+    wait_until(lambda: journal.read().ends[task], 20, "its second run ended")
+    assert worker.alive
+    wait_until(lambda: len(worker.children()) == POOLS["prefork"], 10, "the child was replaced")
 
 
 @pytest.mark.soak

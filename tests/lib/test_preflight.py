@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -148,7 +147,6 @@ UNFIT: dict[str, tuple[Callable[[], AbstractContextManager[Trial]], tuple[str, .
 def test_an_unfit_redis_is_refused_in_one_sentence_with_nothing_half_started(fault: str, tmp_path: Path) -> None:
     begin, sentences = UNFIT[fault]
     with begin() as trial, ExitStack() as started:
-        since = time.monotonic()
         processes = [started.enter_context(make(trial.env, tmp_path)) for make in KINDS.values()]
         for process in processes:
             assert process.wait(15) != 0
@@ -157,7 +155,6 @@ def test_an_unfit_redis_is_refused_in_one_sentence_with_nothing_half_started(fau
             assert "Refusing to start." in said
             assert "Traceback" not in said
             assert SECRET not in said and WRONG not in said
-        assert time.monotonic() - since < 5, "the refusal took too long"
         if trial.server:
             with trial.server.client() as client:
                 assert client.keys("*") == []

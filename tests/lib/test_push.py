@@ -199,7 +199,7 @@ def test_eager_mode_gives_the_body_its_context(db, ledger, features, eager, name
     assert (seen["task_name"], seen["args"], seen["kwargs"]) == (task.name, [1], {"y": 5})
 
 
-def test_eager_mode_keeps_a_checkpoint_for_as_long_as_the_body_runs(db, ledger, features, eager, journal, token):
+def test_eager_mode_keeps_a_checkpoint_for_as_long_as_the_body_runs(db, ledger, features, eager):
     with pytest.raises(ValueError, match="after the checkpoint"):
         features.kept_and_failed.push().get()
     assert not db.keys("rl:*")

@@ -19,7 +19,7 @@ def test_a_body_in_time_meets_neither_limit(crew, features, token):
 
 
 def test_the_soft_limit_calls_the_hook_with_the_context_and_lets_the_body_finish(crew, features, token):
-    receipt = features.timed.push(token, 0.55)
+    receipt = features.timed.push(token, 1.5)
     assert receipt.get(timeout=20) == token
     (warned,) = crew.journal.read().of(receipt.id)
     assert (warned.kind, warned.extra) == ("warned", features.timed.name)
@@ -29,10 +29,10 @@ def test_the_hard_limit_cancels_the_body_and_quarantines_the_task(crew, features
     receipt = features.timed.push(token, 30)
     entry = crew.quarantined(receipt.id)
     assert entry["reason"] == "HardTimeoutError"
-    assert entry["error"] == f"Task {features.timed.name} exceeded its hard timeout of 0.8 s."
+    assert entry["error"] == f"Task {features.timed.name} exceeded its hard timeout of 3 s."
     assert crew.kinds(token) == ["start", "cancelled"]
     start, cancelled = crew.journal.read().of(token)
-    assert 0.7 < cancelled.at - start.at < 3
+    assert 2.9 < cancelled.at - start.at < 10
     with pytest.raises(TimeoutError):
         receipt.get(timeout=20)
     assert features.add.push(1, 1).get(timeout=20) == 2

@@ -26,10 +26,11 @@ HERE = Path(__file__).resolve().parent
 DISTROS = ("bookworm", "trixie")
 LABEL = "relier.hosts"
 USER = "admin"
-# systemd needs to mount and to make control groups; nothing here is --privileged.
+# systemd needs to mount and to make control groups, and root to look into any process; nothing here is --privileged.
 FLAGS = (
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
+    "--cap-add=SYS_PTRACE",
     "--security-opt=seccomp=unconfined",
     "--cgroupns=host",
     "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",

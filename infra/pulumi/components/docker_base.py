@@ -8,6 +8,7 @@ import pulumi
 import pulumi_docker as docker
 
 from infra.topology import Plan
+from infra.topology.workload import Network
 
 
 class Base(pulumi.ComponentResource):
@@ -36,6 +37,7 @@ class Base(pulumi.ComponentResource):
                 name=f"{project}_{network.name}",
                 driver="bridge",
                 internal=network.internal,
+                ipam_configs=pool(network),
                 labels=marks,  # type: ignore[arg-type]
                 opts=child,
             )
@@ -58,3 +60,10 @@ class Base(pulumi.ComponentResource):
             if image
         }
         self.register_outputs({"networks": [network.name for network in self.networks.values()]})
+
+
+def pool(network: Network) -> list[docker.NetworkIpamConfigArgs]:
+    """Where addresses come from; nothing, where the engine may choose."""
+    if network.subnet is None:
+        return []
+    return [docker.NetworkIpamConfigArgs(subnet=network.subnet, ip_range=network.free)]

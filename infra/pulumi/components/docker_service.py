@@ -11,6 +11,7 @@ import pulumi_docker as docker
 from infra.pulumi.components.docker_base import Base
 from infra.pulumi.components.docker_files import Files, is_source, uploads
 from infra.pulumi.settings import ROOT, Deployment
+from infra.topology.build_redis import NETWORK
 from infra.topology.units import number
 from infra.topology.workload import Port, Probe, Workload
 
@@ -18,6 +19,8 @@ MIB = 1024**2
 APP = ("worker", "resurrector")  # their image has an init of its own
 # Docker keeps a container's health check for life: an edit that is not a replacement is reported and never happens.
 REPLACE = ["healthcheck", "tmpfs"]
+# An image that Compose built passes its project's label on, and `docker compose down` there would remove these too.
+NO_COMPOSE = {"com.docker.compose.project": ""}
 
 
 class Service(pulumi.ComponentResource):
@@ -39,7 +42,7 @@ class Service(pulumi.ComponentResource):
     ) -> None:
         super().__init__("relier:docker:Service", name, {}, opts)
         image = base.images[workload.image or ""]
-        marks = {**labels, "relier.workload": name}
+        marks = {**labels, **NO_COMPOSE, "relier.workload": name}
         files = self._files(deployment, workload, image, marks)
         properties = container(deployment, workload, base, files.holder if files else None, image, marks, wait)
         made: list[docker.Container] = []
@@ -146,8 +149,17 @@ def networking(workload: Workload, base: Base) -> dict[str, Any]:
     ports = [publish(port) for port in workload.ports if port.published]
     if not workload.networks:
         return {"network_mode": "none"}
-    joined = [{"name": base.networks[name].name, "aliases": [workload.name]} for name in workload.networks]
-    return {"networks_advanced": joined, **({"ports": ports} if ports else {})}
+    joined = [
+        {"name": base.networks[name].name, "aliases": [workload.name], **addressed(workload, name)}
+        for name in workload.networks
+    ]
+    hosts = [{"host": name, "ip": address} for name, address in workload.hosts.items()]
+    return {"networks_advanced": joined, **({"hosts": hosts} if hosts else {}), **({"ports": ports} if ports else {})}
+
+
+def addressed(workload: Workload, network: str) -> dict[str, str]:
+    """A node's own address, on the one network where it has one."""
+    return {"ipv4_address": workload.address} if workload.address and network == NETWORK else {}
 
 
 def publish(port: Port) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Processes(Component):
     ) -> None:
         super().__init__("Processes", workload.name, [foundation, *nodes])
         self._scope, self._workload = scope, workload
-        secrets = foundation.checksum([*(m.reference for m in workload.secrets), *workload.env_from.values()])
+        secrets = foundation.checksum(mount.reference for mount in workload.secrets)
         self.budget = budget(scope, workload, self.child())
         scaled = ["spec.replicas"] if scope.scaled(workload) else None
         self.deployment = Deployment(

@@ -97,7 +97,7 @@ def digest(text: str) -> str:
 def values(scope: Scope) -> dict[str, dict[str, pulumi.Output[str]]]:
     """The Secrets to make, by name and key. What has no value here is somebody else's to make."""
     made: dict[str, dict[str, pulumi.Output[str]]] = {}
-    for name, reference in sorted(scope.plan.references.items()):
+    for name, reference in sorted(scope.plan.secrets.items()):
         if (value := scope.secrets.get(name)) is not None:
             secret, key = disks.located(reference)
             made.setdefault(secret, {})[key] = value

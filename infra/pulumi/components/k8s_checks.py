@@ -31,7 +31,7 @@ def findings(scope: Scope) -> Iterator[Finding]:
 def half_secrets(scope: Scope) -> Iterator[Finding]:
     """A Secret is made here with all of its keys, or is there already."""
     made = values(scope)
-    for name, reference in sorted(scope.plan.references.items()):
+    for name, reference in sorted(scope.plan.secrets.items()):
         secret, key = located(reference)
         if secret in made and key not in made[secret]:
             held = ", ".join(sorted(made[secret]))
@@ -41,6 +41,21 @@ def half_secrets(scope: Scope) -> Iterator[Finding]:
                 f"secrets.{name} ({reference}) has no value, but {secret} is made here with {held}; "
                 f"set all of its values with pulumi config set --secret, or none and make {secret} yourself.",
             )
+
+
+def absent_secrets(scope: Scope) -> Iterator[Finding]:
+    """Nobody can have put a Secret into a namespace that is only made here, so the pods would wait for ever."""
+    made, absent = values(scope), dict[str, list[str]]()
+    for secret, key in sorted({located(reference) for reference in scope.plan.secrets.values()}):
+        if scope.options.create_namespace and secret not in made:
+            absent.setdefault(secret, []).append(key)
+    for secret, keys in absent.items():
+        yield Finding(
+            secret,
+            "missing",
+            f"{secret} ({', '.join(keys)}) is a Secret without a value; run `pulumi config set --secret KEY` for each, "
+            f"or make namespace and Secret yourself and write {OBJECT}.create_namespace: false.",
+        )
 
 
 def odd_schedules(scope: Scope) -> Iterator[Finding]:

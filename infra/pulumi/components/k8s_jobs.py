@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pulumi_kubernetes.batch.v1 import CronJob, CronJobSpecArgs, JobSpecArgs, JobTemplateSpecArgs
+from pulumi_kubernetes.batch.v1 import (
+    CronJob,
+    CronJobSpecArgs,
+    JobSpecArgs,
+    JobTemplateSpecArgs,
+    PodFailurePolicyArgs,
+    PodFailurePolicyOnExitCodesRequirementArgs,
+    PodFailurePolicyOnPodConditionsPatternArgs,
+    PodFailurePolicyRuleArgs,
+)
+from pulumi_kubernetes.core.v1 import PodTemplateSpecArgs
 
 from infra.pulumi.components import k8s_files as files
 from infra.pulumi.components.k8s_base import Foundation
@@ -15,6 +25,8 @@ MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 604_800
 OFFSETS = {"backup": (7, 1), "drill": (37, 3)}
 RETRIES = 2
 LATE = 600
+#: How a backup ends that was made but has no copy elsewhere: another try would store the whole of it once more.
+NOT_AGAIN = [3]
 
 
 class Timed(Component):
@@ -29,14 +41,18 @@ class Timed(Component):
         self.job = CronJob(
             workload.name,
             metadata=scope.meta(workload.name),
-            spec=self._spec(workload, JobSpecArgs(backoff_limit=RETRIES, template=pods)),
+            spec=self._spec(workload, pods),
             opts=self.child(self.files),
         )
         self.register_outputs({"name": workload.name})
 
     @staticmethod
-    def _spec(workload: Workload, job: JobSpecArgs) -> CronJobSpecArgs:
+    def _spec(workload: Workload, pods: PodTemplateSpecArgs) -> CronJobSpecArgs:
+        """One that hangs, or finds no place, ends when the next one is due: it would keep all others away."""
         every = seconds(workload.schedule or 0)
+        job = JobSpecArgs(
+            backoff_limit=RETRIES, active_deadline_seconds=every, pod_failure_policy=failures(), template=pods
+        )
         return CronJobSpecArgs(
             schedule=cron(workload.kind, every) or "",
             concurrency_policy="Forbid",
@@ -45,6 +61,18 @@ class Timed(Component):
             failed_jobs_history_limit=3,
             job_template=JobTemplateSpecArgs(spec=job),
         )
+
+
+def failures() -> PodFailurePolicyArgs:
+    """Which ends are final, and which are nobody's fault: a pod that a drained node took along costs no try."""
+    codes = PodFailurePolicyOnExitCodesRequirementArgs(operator="In", values=NOT_AGAIN)
+    moved = PodFailurePolicyOnPodConditionsPatternArgs(type="DisruptionTarget", status="True")
+    return PodFailurePolicyArgs(
+        rules=[
+            PodFailurePolicyRuleArgs(action="FailJob", on_exit_codes=codes),
+            PodFailurePolicyRuleArgs(action="Ignore", on_pod_conditions=[moved]),
+        ]
+    )
 
 
 def cron(kind: str, every: int) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
 from pulumi_kubernetes.networking.v1 import (
     NetworkPolicy,
     NetworkPolicyEgressRuleArgs,
@@ -16,12 +16,12 @@ from pulumi_kubernetes.networking.v1 import (
 
 from infra.pulumi.components.k8s_base import Foundation
 from infra.pulumi.components.k8s_options import Neighbour
-from infra.pulumi.components.k8s_scope import Component, Scope, chosen
+from infra.pulumi.components.k8s_scope import INSTANCE, Component, Scope, chosen
 from infra.topology.workload import Kind, Workload
 
 NAMESPACE = "kubernetes.io/metadata.name"
+HTTPS = 443
 DNS = [NetworkPolicyPortArgs(port=53, protocol=protocol) for protocol in ("UDP", "TCP")]
-HTTPS = [NetworkPolicyPortArgs(port=443, protocol="TCP")]
 #: Who asks a data node, and who asks a Sentinel. Producers join them.
 CLIENTS: dict[str, tuple[Kind, ...]] = {
     "redis": ("redis", "sentinel", "worker", "resurrector", "backup", "exporter"),
@@ -40,7 +40,9 @@ class Walls(Component):
         self.register_outputs({"policies": len(self.policies)})
 
     def _closed(self) -> NetworkPolicy:
-        spec = NetworkPolicySpecArgs(pod_selector=LabelSelectorArgs(), policy_types=["Ingress"])
+        """Of this deployment alone: the namespace may hold pods of others, and those are not ours to shut."""
+        ours = chosen({INSTANCE: self._scope.topology.name})
+        spec = NetworkPolicySpecArgs(pod_selector=ours, policy_types=["Ingress"])
         return NetworkPolicy("closed", metadata=self._scope.meta("closed"), spec=spec, opts=self.child())
 
     def _policy(self, workload: Workload) -> NetworkPolicy:
@@ -72,10 +74,10 @@ class Walls(Component):
         asked = [name for name, clients in CLIENTS.items() if workload.kind in clients]
         targets = [w for w in self._scope.plan.workloads if w.kind in asked]
         exits = [self._exit(target) for target in targets]
-        away = NetworkPolicyEgressRuleArgs(ports=HTTPS)
         backup = self._scope.topology.backup
         if workload.kind == "backup" and backup and backup.offsite:
-            exits.append(away)
+            port = urlsplit(backup.offsite.endpoint or "").port or HTTPS
+            exits.append(NetworkPolicyEgressRuleArgs(ports=[NetworkPolicyPortArgs(port=port, protocol="TCP")]))
         return [NetworkPolicyEgressRuleArgs(ports=DNS), *exits] if exits else []
 
     def _exit(self, target: Workload) -> NetworkPolicyEgressRuleArgs:

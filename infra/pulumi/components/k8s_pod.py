@@ -12,7 +12,6 @@ from pulumi_kubernetes.core.v1 import (
     ContainerArgs,
     ContainerPortArgs,
     EnvVarArgs,
-    EnvVarSourceArgs,
     ExecActionArgs,
     LifecycleArgs,
     LifecycleHandlerArgs,
@@ -25,7 +24,6 @@ from pulumi_kubernetes.core.v1 import (
     ProbeArgs,
     ResourceRequirementsArgs,
     SeccompProfileArgs,
-    SecretKeySelectorArgs,
     SecurityContextArgs,
     TopologySpreadConstraintArgs,
     WeightedPodAffinityTermArgs,
@@ -110,15 +108,8 @@ def container(scope: Scope, workload: Workload) -> ContainerArgs:
 
 
 def environment(workload: Workload) -> list[EnvVarArgs]:
-    """Variables as the plan has them. None is a secret; an address may be kept in one."""
-    plain = [EnvVarArgs(name=name, value=value) for name, value in workload.env.items()]
-    return plain + [
-        EnvVarArgs(
-            name=name,
-            value_from=EnvVarSourceArgs(secret_key_ref=SecretKeySelectorArgs(name=secret, key=key)),
-        )
-        for name, (secret, key) in {n: disks.located(r) for n, r in workload.env_from.items()}.items()
-    ]
+    """Variables as the plan has them. None is a secret."""
+    return [EnvVarArgs(name=name, value=value) for name, value in workload.env.items()]
 
 
 def resources(scope: Scope, workload: Workload) -> ResourceRequirementsArgs:

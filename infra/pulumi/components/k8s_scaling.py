@@ -44,11 +44,12 @@ def slots(workload: Workload, part: Autoscale) -> float:
 def query(workload: Workload) -> str:
     """What waits in the pool's queues, and all that runs: too much where there are several pools, never too little.
 
-    The maximum, for a resurrector that was replaced leaves its last figures behind for some minutes.
+    The maximum, for a resurrector that was replaced leaves its last figures behind for some minutes. Without any figure
+    there is no answer, and nobody is taken away: what is not known is not nothing.
     """
     queues = "|".join(workload.queues)
     waiting = f'sum(max by (rl_task_queue) (relier_queue_depth{{rl_task_queue=~"{queues}"}}))'
-    return f"({waiting} or vector(0)) + (max(relier_tasks_inflight) or vector(0))"
+    return f"({waiting} or vector(0)) + max(relier_tasks_inflight)"
 
 
 def keda(scope: Scope, workload: Workload, part: Autoscale, opts: pulumi.ResourceOptions) -> CustomResource:
@@ -59,6 +60,7 @@ def keda(scope: Scope, workload: Workload, part: Autoscale, opts: pulumi.Resourc
             "serverAddress": part.prometheus,
             "query": query(workload),
             "threshold": f"{slots(workload, part):g}",
+            "ignoreNullValues": "false",
         },
     }
     return CustomResource(

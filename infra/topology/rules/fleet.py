@@ -196,7 +196,7 @@ def checkpoints_are_shared(topology: Topology) -> Iterator[Finding]:
 
 @rule
 def one_engine_is_one_host(topology: Topology) -> Iterator[Finding]:
-    if topology.tier in ("dev", "prod") and topology.hosts != 1:
+    if topology.on_docker and topology.hosts != 1:
         yield wrong(
             "hosts", topology.hosts, f"but tier {topology.tier} is one Docker engine", "write 1, or tier k8s or bare"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from infra.topology.rules.finding import Finding, missing, rule, wrong
@@ -71,6 +72,28 @@ def the_quorum_is_a_majority(topology: Topology) -> Iterator[Finding]:
     if part and not part.majority <= part.votes <= len(part.nodes):
         why = f"but {len(part.nodes)} Sentinels have a majority of {part.majority}"
         yield wrong("sentinel.quorum", part.votes, why, f"write {part.majority}, or leave it out")
+
+
+@rule
+def nodes_keep_their_addresses(topology: Topology) -> Iterator[Finding]:
+    """Docker's names end with their container, and a Sentinel that waits for a resolver elects nobody."""
+    subnet, docker = topology.subnet, topology.on_docker
+    instead = "write a private one such as 10.87.30.0/24"
+    if subnet is None:
+        if docker and topology.sentinel:
+            yield missing("subnet", "but Sentinels need addresses that outlive a node", instead)
+    elif not docker or topology.sentinel is None:
+        where = f"tier {topology.tier} gives no addresses" if not docker else "nothing here needs fixed addresses"
+        yield wrong("subnet", subnet, f"but {where}", "remove it")
+    elif not _private(subnet):
+        yield wrong("subnet", subnet, "which is not private", instead)
+
+
+def _private(subnet: str) -> bool:
+    try:
+        return IPv4Network(subnet).is_private
+    except ValueError:
+        return False
 
 
 @rule

@@ -80,6 +80,18 @@ def the_secrets_that_are_needed_are_named(topology: Topology) -> Iterator[Findin
             yield missing(f"secrets.{name}", why, f"write a reference such as {example}")
 
 
+@rule
+def a_second_password_has_a_server_that_takes_it(topology: Topology) -> Iterator[Finding]:
+    """Nodes take two while pods are rolled. Elsewhere all are restarted at once, or have a playbook that does it."""
+    taken = {"redis_second": True, "sentinel_second": topology.sentinel is not None}
+    for name, taker in taken.items():
+        reference = getattr(topology.secrets, name)
+        if reference and topology.tier != "k8s":
+            yield wrong(f"secrets.{name}", reference, f"which tier {topology.tier} does not take", "remove it")
+        elif reference and (topology.redis.managed or not taker):
+            yield wrong(f"secrets.{name}", reference, "which nobody here takes", "remove it")
+
+
 def needed_secrets(topology: Topology) -> dict[str, str]:
     """Which secrets this topology cannot go without, and why."""
     needed = {}
@@ -107,7 +119,7 @@ def ports_stay_on_the_loopback(topology: Topology) -> Iterator[Finding]:
     """Docker's published ports go around a host's firewall."""
     for path, service, published in publications(topology):
         address, _, port = published.rpartition(":")
-        if topology.tier not in ("dev", "prod"):
+        if not topology.on_docker:
             yield wrong(path, published, f"but tier {topology.tier} publishes nothing by itself", "remove it")
         elif not 0 < int(port) <= 65_535:
             yield wrong(path, published, "whose port does not exist", f"write {address}: and 1 to 65535")

@@ -27,7 +27,7 @@ def kinds(tier: Tier) -> list[Kind]:
     backup = tier.groups["backup"][0]
     ask = "/usr/lib/relier/ask"
     return [
-        Kind(one, "echo vm.overcommit_memory=0 >/etc/sysctl.d/30-relier.conf", "kernel : Write the settings"),
+        Kind(one, "echo vm.overcommit_memory=0 >/etc/sysctl.d/60-relier.conf", "kernel : Write the kernel's settings"),
         Kind(one, "echo '# by hand' >>/etc/relier/redis.env", "redis : Write its environment"),
         Kind(two, "echo maxmemory 1mb >>/etc/relier/overlay.conf", "redis : Write what this tier adds to redis.conf"),
         Kind(

@@ -38,9 +38,12 @@ def _groups() -> dict[str, list[str]]:
 def _host(name: str) -> Any:
     reach = json.loads(Path(os.environ["CONNECTION"]).read_text())["all"]
     port, shared = reach["hosts"][name]["ansible_port"], reach["vars"]
-    options = f"ssh_identity_file={shared['ansible_ssh_private_key_file']}&sudo=true&controlpersist=60"
-    options += "&ssh_extra_args=" + shared["ansible_ssh_common_args"].replace(" ", "%20").replace("=", "%3D")
-    return testinfra.get_host(f"ssh://{shared['ansible_user']}@{shared['ansible_host']}:{port}?{options}")
+    return testinfra.get_host(
+        f"ssh://{shared['ansible_user']}@{shared['ansible_host']}:{port}",
+        ssh_identity_file=shared["ansible_ssh_private_key_file"],
+        ssh_extra_args=shared["ansible_ssh_common_args"],
+        sudo=True,
+    )
 
 
 def _pairs() -> Iterator[tuple[str, str, str]]:
@@ -82,7 +85,7 @@ def test_secrets_are_roots_alone(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTS)
 def test_no_secret_is_readable_elsewhere_or_on_a_command_line(name: str) -> None:
     script = (
-        "for f in $(find /etc/relier/credentials -type f -size +0); do "
+        "for f in $(find /etc/relier/credentials -type f -size +8c); do "
         "grep -rlF -f $f /etc/systemd /etc/relier/*.env /usr/local/bin /opt/relier/current/bin 2>/dev/null; "
         "grep -alF -f $f /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; done | grep -v /proc/self | sort -u"
     )

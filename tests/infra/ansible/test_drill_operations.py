@@ -35,6 +35,11 @@ def _releases(tier: Tier) -> set[str]:
     return {tier.sh(host, read) for host in tier.groups["workers"]}
 
 
+def _born(tier: Tier, host: str) -> dict[str, str]:
+    """When each pool of a host began."""
+    return {unit: tier.unit(host, unit, "ActiveEnterTimestampMonotonic") for unit in tier.pools()}
+
+
 def test_a_release_goes_out_and_back_under_load_without_a_loss(whole: Tier, tmp_path: Path) -> None:
     before = _releases(whole)
     load = whole.load(whole.groups["workers"][0]).start()
@@ -59,14 +64,19 @@ def test_a_release_that_does_not_start_stops_at_the_first_host_and_says_how_to_g
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(broken)], check=True)
     (broken / "relier" / "tasks" / "app.py").write_text("raise SystemExit('this release is broken')\n")
     subprocess.run([sys.executable, "-m", "zipfile", "-c", str(wheel), *map(str, broken.iterdir())], check=True)
-    run = whole.play("playbooks/deploy.yml", "-e", f"relier_release_wheel={wheel}")
     first, second = whole.groups["workers"]
-    assert run.code != 0
-    assert any("To go back" in said and "rollback.yml" in said for said in run.failures), run.story()
-    read = "basename $(readlink -f /opt/relier/current)"
-    assert whole.sh(second, read) in before, "the second host was touched"
-    whole.play("playbooks/rollback.yml").expect_success()
-    assert whole.sh(first, read) in before
+    untouched = _born(whole, second)
+    load = whole.load(second, rate=20).start()
+    run = whole.play("playbooks/deploy.yml", "-e", f"relier_release_wheel={wheel}")
+    halfway = _born(whole, second)
+    releases = [whole.sh(host, "basename $(readlink -f /opt/relier/current)") for host in (first, second)]
+    back = whole.play("playbooks/rollback.yml")
+    print(f"\nbroken release: deploy.yml gave up after {run.seconds:.0f} s, rollback.yml took {back.seconds:.0f} s")
+    judged(load)
+    assert run.code != 0 and any("To go back" in s and "rollback.yml" in s for s in run.failures), run.story()
+    assert releases[0].startswith("1.0.2-") and releases[1] in before and halfway == untouched
+    back.expect_success()
+    assert _releases(whole) == before
     whole.settle()
 
 
@@ -84,6 +94,25 @@ def test_redis_is_upgraded_under_load_without_a_loss(whole: Tier) -> None:
     assert len(set(started)) == 3
 
 
+def _scraped(tier: Tier) -> dict[str, str]:
+    """What the exporter says of each node when it is asked now."""
+    get = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+    scrape = f"python3 -c '{get}' 'http://127.0.0.1:9121/scrape?target={{}}:6379' | grep '^redis_up '"
+    host = tier.groups["monitoring"][0]
+    return {node: tier.sh(host, scrape.format(node), check=False) for node in tier.groups["redis"]}
+
+
+def _answers(tier: Tier, values: str) -> set[str]:
+    """What every node says to the app and every Sentinel to anybody, with the passwords of an inventory's text."""
+    said = set()
+    for group, name, command in (("redis", "redis", "--user app"), ("sentinel", "sentinel", "-p 26379")):
+        password = re.search(rf"(?m)^relier_{name}_password: (\w+)$", values)
+        assert password
+        ask = f"REDISCLI_AUTH={password[1]} redis-cli --no-auth-warning {command} ping 2>&1"
+        said |= {tier.sh(host, ask, check=False).strip() for host in tier.groups[group]}
+    return said
+
+
 def test_secrets_are_rotated_under_load_without_a_loss(whole: Tier) -> None:
     values = whole.fleet.connection.parent / "group_vars" / "relier" / "scenario.yml"
     old = values.read_text()
@@ -98,15 +127,30 @@ def test_secrets_are_rotated_under_load_without_a_loss(whole: Tier) -> None:
     second = whole.load(whole.groups["workers"][0]).start()
     time.sleep(5)
     judged(second)
-    whole.play("playbooks/rotate_secrets.yml", "-e", "finish=yes").expect_success()
+    replica = next(host for host in whole.groups["redis"] if host != whole.master())
+    whole.sh(replica, "systemctl restart redis-sentinel; /usr/lib/relier/restart-redis")
     whole.settle()
-    password = re.search(r"(?m)^relier_redis_password: (\w+)$", old)
-    assert password
-    said = whole.sh(
-        whole.groups["redis"][0], f"REDISCLI_AUTH={password[1]} redis-cli --user app ping 2>&1", check=False
-    )
-    assert "WRONGPASS" in said, "the old password is still good"
+    between = _answers(whole, old), _answers(whole, fresh)
+    whole.play("playbooks/rotate_secrets.yml", "-e", "finish=yes").expect_success()
+    whole.sh(replica, "systemctl restart redis-sentinel; /usr/lib/relier/restart-redis")
+    whole.settle()
+    assert between == ({"PONG"}, {"PONG"}), "one that restarted before the end no longer takes both passwords"
+    assert _answers(whole, fresh) == {"PONG"}
+    assert all("WRONGPASS" in said for said in _answers(whole, old)), "an old password is still good"
+    assert _scraped(whole) == dict.fromkeys(whole.groups["redis"], "redis_up 1")
     assert whole.site().expect_success().changed == []
+
+
+def test_a_rotation_that_was_cut_off_is_finished_only_once_everybody_reads_the_new_ones(whole: Tier) -> None:
+    first, second = whole.groups["workers"]
+    before = _born(whole, first), _born(whole, second)
+    whole.sh(second, "touch /etc/relier/credentials/worker/redis")  # written, and nobody restarted
+    early = whole.play("playbooks/rotate_secrets.yml", "-e", "finish=yes")
+    whole.play("playbooks/rotate_secrets.yml").expect_success()
+    after = _born(whole, first), _born(whole, second)
+    whole.play("playbooks/rotate_secrets.yml", "-e", "finish=yes").expect_success()
+    assert early.code != 0 and early.changed == [] and "relier-worker-high.service" in " ".join(early.failures)
+    assert after[0] == before[0] and all(after[1][unit] != at for unit, at in before[1].items())
 
 
 def test_a_backup_brings_back_every_key_after_all_data_is_lost(whole: Tier) -> None:
@@ -126,3 +170,17 @@ def test_a_backup_brings_back_every_key_after_all_data_is_lost(whole: Tier) -> N
     whole.settle()
     print(f"\nrestore.yml: {run.seconds:.0f} s")
     assert whole.keys("kept", 500) == 500
+
+
+def test_a_backup_that_does_not_load_replaces_nothing_and_the_tier_runs_again(whole: Tier) -> None:
+    assert whole.keys("stayed", 200, write=True) == 200
+    host, name = whole.groups["backup"][0], "relier-19700101T000000Z.rdb"
+    write = f"cd /var/backups/relier && head -c 999 /dev/urandom >{name} && sha256sum {name} >{name}.sha256"
+    whole.sh(host, write)
+    try:
+        run = whole.play("playbooks/restore.yml", "-e", "confirm=yes", "-e", f"backup={name}")
+    finally:
+        whole.sh(host, f"rm -f /var/backups/relier/{name}*")
+    assert run.code != 0 and any("No data was replaced" in said for said in run.failures), run.story()
+    whole.settle()
+    assert whole.keys("stayed", 200) == 200

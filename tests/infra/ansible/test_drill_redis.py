@@ -37,7 +37,7 @@ def test_a_master_without_power_loses_nothing_however_often(whole: Tier) -> None
         old = whole.master()
         since = whole.power_off(old)
         wait_until(lambda old=old: _other(whole, old), 60, "another node leads", 0.5)  # type: ignore[misc]
-        time.sleep(5)
+        wait_until(lambda since=since: max(load.acknowledged.values()) > since + 10, 60, "pushes go on", 0.5)  # type: ignore[misc]
         gaps.append(load.gap(since))
         whole.power_on(old)
         whole.settle()

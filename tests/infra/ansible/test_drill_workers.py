@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from harness.process import wait_until
-from tests.infra.ansible.tier import Tier
+from tests.infra.ansible.tier import Stay, Tier
 
 pytestmark = pytest.mark.hosts
 POOL = "relier-worker-high.service"
@@ -18,7 +19,9 @@ QUEUE = "high_priority"
 EATER = """
 group=$(awk -F: '$2 == "memory" {print "/sys/fs/cgroup/memory" $3} $1 == 0 {v2 = "/sys/fs/cgroup" $3} END {print v2}' \\
   /proc/$1/cgroup | head -n 1)
-for child in $(cat /proc/$1/task/*/children); do echo 1000 >/proc/$child/oom_score_adj; done
+for child in $(cat /proc/$1/task/*/children); do
+  [ "$(cat /proc/$child/comm)" = watched ] || echo 1000 >/proc/$child/oom_score_adj
+done
 echo $$ >$group/cgroup.procs
 exec python3 -c '
 import sys, time
@@ -45,19 +48,26 @@ def witness(whole: Tier, victim: str) -> str:
     return next(host for host in whole.groups["workers"] if host != victim)
 
 
-def _stay(tier: Tier, witness: str, victim: str, seconds: float = 25) -> tuple[object, list[str]]:
-    stay = tier.stay(witness, QUEUE, 8, seconds)
+@pytest.fixture
+def stay(whole: Tier, witness: str) -> Iterator[Stay]:
+    """Tasks on every host. The next drill begins when they are done, for until then they hold its places."""
+    stay = whole.stay(witness, QUEUE, 8, 25)
+    yield stay
+    wait_until(lambda: stay.finished, 180, "all tasks are done")
+
+
+def _there(stay: Stay, victim: str) -> list[str]:
     there = [task for task, (_, node, _) in stay.on(victim).items() if node.startswith("worker-high@")]
     assert there, "no task runs on the host that is to be harmed"
-    return stay, there
+    return there
 
 
-def test_tasks_of_a_killed_worker_run_again_at_once(whole: Tier, victim: str, witness: str) -> None:
-    stay, there = _stay(whole, witness, victim)
+def test_tasks_of_a_killed_worker_run_again_at_once(whole: Tier, victim: str, stay: Stay) -> None:
+    there = _there(stay, victim)
     before = int(whole.unit(victim, POOL, "NRestarts"))
     since = time.time()
     whole.sh(victim, f"systemctl kill -s KILL {POOL}")
-    gone = stay.gone(there, since)  # type: ignore[attr-defined]
+    gone = stay.gone(there, since)
     _report("systemctl kill -s KILL", gone)
     wait_until(lambda: whole.unit(victim, POOL, "ActiveState") == "active", 120, "it runs again")
     print(f"systemd says active after {time.time() - since:.1f} s")
@@ -65,25 +75,36 @@ def test_tasks_of_a_killed_worker_run_again_at_once(whole: Tier, victim: str, wi
     assert max(gone) < 30
 
 
-def test_tasks_of_a_worker_out_of_memory_run_again(whole: Tier, victim: str, witness: str) -> None:
-    stay, there = _stay(whole, witness, victim)
+def test_tasks_of_a_worker_out_of_memory_run_again(whole: Tier, victim: str, stay: Stay) -> None:
+    there = _there(stay, victim)
     argv = ["sh", "-c", EATER, "sh", whole.unit(victim, POOL, "MainPID"), whole.unit(victim, POOL, "MemoryMax")]
     said = whole.run(victim, argv)
     since = float(said.split()[-1])
-    gone = stay.gone(there, since)  # type: ignore[attr-defined]
+    gone = stay.gone(there, since)
     _report("out of memory in the unit's control group", gone)
     assert max(gone) < 60
     assert whole.unit(victim, POOL, "ActiveState") == "active"
 
 
-def test_tasks_of_a_host_without_power_run_again_elsewhere(whole: Tier, victim: str, witness: str) -> None:
-    stay, there = _stay(whole, witness, victim)
+def test_tasks_of_a_host_without_power_run_again_elsewhere(whole: Tier, victim: str, witness: str, stay: Stay) -> None:
+    there = _there(stay, victim)
     since = whole.power_off(victim)
     try:
-        gone = stay.gone(there, since)  # type: ignore[attr-defined]
+        gone = stay.gone(there, since)
     finally:
         whole.power_on(victim)
     _report("worker host powered off", gone)
-    assert {stay.runs[task][-1][1].partition("@")[2] for task in there} == {witness}  # type: ignore[attr-defined]
+    assert {stay.runs[task][-1][1].partition("@")[2] for task in there} == {witness}
     assert max(gone) < 60
+    whole.settle()
+
+
+def test_the_watchdog_starts_a_worker_again_that_hangs_or_has_lost_its_watcher(whole: Tier, victim: str) -> None:
+    harms = {POOL: "kill -KILL $(pgrep --parent {} --exact watched)", "relier-worker-default.service": "kill -STOP {}"}
+    before, since = whole.restarts(), time.time()
+    for unit, harm in harms.items():
+        whole.sh(victim, harm.format(whole.unit(victim, unit, "MainPID")))
+    wanted = before | {(victim, unit): before[victim, unit] + 1 for unit in harms}
+    wait_until(lambda: whole.restarts() == wanted, 180, "both are started again, and no other")
+    print(f"\nboth were started again within {time.time() - since:.0f} s")
     whole.settle()

@@ -70,12 +70,14 @@ def test_a_wheel_that_is_not_there_is_refused_by_its_path(desk: Desk) -> None:
 OPERATIONS = [
     ("deploy.yml", (), "Say what to deploy"),
     ("deploy.yml", ("-e", "relier_release_wheel=/nowhere.whl"), "/nowhere.whl"),
-    ("deploy.yml", ("-e", "relier_release_wheel=a.whl", "-e", "relier_release_package=b==1"), "one of"),
+    ("deploy.yml", ("-e", "relier_release_wheel=a.whl", "-e", "relier_release_package=b==1"), "a.whl and b==1"),
     ("backup.yml", ("-e", "fetch_to=/nowhere"), "/nowhere"),
     ("destroy.yml", (), "confirm=yes"),
     ("restore.yml", (), "no backup"),
+    ("restore.yml", ("--limit", "redis"), "leave --limit out"),
     ("rollback.yml", ("-e", "release=never"), "no release to go back from"),
     ("rotate_secrets.yml", (), "site.yml"),
+    ("rotate_secrets.yml", ("--limit", "workers"), "leave --limit out"),
     ("validate.yml", ("-e", "stack=/nowhere.yaml"), "/nowhere.yaml"),
     ("upgrade_redis.yml", (), "neither master nor a replica"),
 ]

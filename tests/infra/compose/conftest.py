@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.compose.resolved import ROOT
+from tests.infra.compose.stack import Stack, stack
 
 PARTS = ("infra/compose", "scripts/redis", "relier", "docker-compose.yml")
 
@@ -81,6 +82,14 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     yield cluster
     if engine() and cluster.left():
         cluster.run("dev", "down", "-v")
+
+
+@pytest.fixture(scope="session")
+def prod(with_engine: None) -> Iterator[Stack]:
+    """The production tier: drilled first, then held to its plan as the drills have left it."""
+    with stack("prod") as one:
+        one.wait_whole()
+        yield one
 
 
 @pytest.fixture(scope="session")

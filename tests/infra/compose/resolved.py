@@ -58,7 +58,7 @@ def composed(tier: str, file: Path | None = None) -> dict[str, Any]:
     for part in ("networks", "volumes", "secrets"):
         for name, entry in content.get(part, {}).items():
             assert entry.pop("name") == f"{content['name']}_{name}"
-            entry.pop("ipam", None)
+            entry if entry.get("ipam") else entry.pop("ipam", None)
     return form(content, {})
 
 
@@ -178,6 +178,13 @@ def _build(value: Mapping[str, Any]) -> dict[str, Any]:
     return {**value, "context": _project_path(str(value.get("context")))}
 
 
+def _hosts(value: Any) -> dict[str, Any]:
+    """Compose takes a map or lines, and writes lines."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return _keyed((row.partition("=")[0], row.partition("=")[2]) for row in (row.replace(":", "=", 1) for row in value))
+
+
 FORMS: dict[str, Callable[[Any], Any]] = {
     "mem_limit": size,
     "memswap_limit": size,
@@ -189,4 +196,5 @@ FORMS: dict[str, Callable[[Any], Any]] = {
     "networks": _networks,
     "depends_on": _waits,
     "build": _build,
+    "extra_hosts": _hosts,
 }

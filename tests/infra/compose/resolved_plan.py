@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.topology import Plan, plan_of, read
+from infra.topology.build_redis import NETWORK
 from infra.topology.plan import Workload
 from infra.topology.shape import said
-from infra.topology.workload import FileMount, Probe, SecretMount, VolumeMount
+from infra.topology.workload import FileMount, Network, Probe, SecretMount, VolumeMount
 from tests.infra.compose.resolved import GIVEN
 
 APP = ("worker", "resurrector")
@@ -25,11 +26,17 @@ def planned(tier: str) -> dict[str, Any]:
     names = {secret for workload in plan.workloads for secret in map(source_of, workload.secrets)}
     return {
         "name": f"{plan.name}-{tier}",
-        "networks": {net.name: {"internal": True} if net.internal else {} for net in plan.networks},
+        "networks": {net.name: network(net) for net in plan.networks},
         "volumes": {mount.volume: {} for mount in plan.volumes},
         "secrets": {name: {"file": file} for name, file in sorted(names)},
         "services": {workload.name: service(workload, plan) for workload in plan.workloads},
     }
+
+
+def network(planned: Network) -> dict[str, Any]:
+    """Closed or not, and where its addresses come from."""
+    pool = {"subnet": planned.subnet, "ip_range": planned.free}
+    return ({"internal": True} if planned.internal else {}) | ({"ipam": {"config": [pool]}} if planned.subnet else {})
 
 
 def source_of(mount: SecretMount) -> tuple[str, str]:
@@ -48,7 +55,8 @@ def service(workload: Workload, plan: Plan) -> dict[str, Any]:
         "secrets": {mount.path: source_of(mount)[1] for mount in workload.secrets},
         "volumes": dict(mounts(workload)),
         "ports": {str(port.port): port.published for port in workload.ports if port.published},
-        "networks": {name: {} for name in workload.networks},
+        "networks": {name: joined(workload, name) for name in workload.networks},
+        "extra_hosts": dict(workload.hosts),
         "depends_on": {wait.name: {"condition": f"service_{wait.condition}"} for wait in workload.depends_on},
         "healthcheck": health(workload.health),
         "profiles": ["grafana"] if workload.kind == "grafana" else [],
@@ -70,6 +78,11 @@ def service(workload: Workload, plan: Plan) -> dict[str, Any]:
         **CLOSED,
         **{key: value for key, value in optional.items() if value},
     }
+
+
+def joined(workload: Workload, name: str) -> dict[str, str]:
+    """How it is on a network: nodes have an address of their own on the one of the data."""
+    return {"ipv4_address": workload.address} if workload.address and name == NETWORK else {}
 
 
 def logs(plan: Plan) -> dict[str, Any]:

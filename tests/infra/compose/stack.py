@@ -21,6 +21,8 @@ from infra.topology import Plan, plan_of, read
 
 ROOT = Path(__file__).parents[3]
 WRAPPER = ROOT / "infra/compose/cluster"
+#: A name and addresses of its own: whoever runs these tests may have a tier that is worth keeping.
+NAME, ADDRESSES = "relier-drill", "10.87.33"
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 
 
@@ -50,11 +52,12 @@ class Stack:
 
     def __post_init__(self) -> None:
         names = ("REDIS_PASSWORD", "SENTINEL_PASSWORD", "GRAFANA_ADMIN_PASSWORD") if self.tier == "prod" else ()
-        self.env = {name: secrets.token_urlsafe(18) for name in names} | self.env
+        place = {"COMPOSE_PROJECT_NAME": self.project, "DATA_SUBNET": ADDRESSES}
+        self.env = {name: secrets.token_urlsafe(18) for name in names} | place | self.env
 
     @property
     def project(self) -> str:
-        return f"relier-{self.tier}"
+        return f"{NAME}-{self.tier}"
 
     @property
     def plan(self) -> Plan:
@@ -152,6 +155,7 @@ class Stack:
         words = ["docker", "run", "--interactive", "--rm", "--read-only", "--tmpfs", "/tmp", "--network"]
         words.append(f"{self.project}_data")
         words += [word for bind in binds for word in ("--volume", bind)]
+        words += [word for entry in model["HostConfig"]["ExtraHosts"] or () for word in ("--add-host", entry)]
         settings = [line for line in model["Config"]["Env"] if line.startswith("RELIER_")]
         words += [word for line in settings for word in ("--env", line)]
         return [*words, "--env", "RELIER_OTEL_ENABLED=false", model["Config"]["Image"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from infra.topology import plan_of, read
-from tests.infra.compose.conftest import Cluster
+from tests.infra.compose.conftest import Cluster, docker
 from tests.infra.compose.resolved import KIT
 
 GIVEN = {"REDIS_PASSWORD": 'a "b" \\c', "SENTINEL_PASSWORD": "two words", "GRAFANA_ADMIN_PASSWORD": "$g'raf`ana"}
@@ -87,7 +88,7 @@ def test_passwords_become_files_that_users_of_containers_can_read_and_users_of_t
 ) -> None:
     done = cluster.run("prod", "secrets", **GIVEN)
     assert done.returncode == 0, done.stderr
-    folder = cluster.secrets / "prod"
+    folder = cluster.secrets / cluster.project
     assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(cluster.secrets.stat().st_mode) == 0o700
     for name, value in GIVEN.items():
         assert (folder / name).read_text() == value
@@ -99,7 +100,7 @@ def test_passwords_become_files_that_users_of_containers_can_read_and_users_of_t
 def test_the_exporters_file_is_the_map_of_the_plan(cluster: Cluster) -> None:
     cluster.run("prod", "secrets", **GIVEN)
     (mount,) = plan_of(read("prod"))["redis-exporter"].secrets
-    passwords = json.loads((cluster.secrets / "prod" / "REDIS_EXPORTER_PASSWORD").read_text())
+    passwords = json.loads((cluster.secrets / cluster.project / "REDIS_EXPORTER_PASSWORD").read_text())
     assert passwords == dict.fromkeys(mount.keys, GIVEN["REDIS_PASSWORD"])
 
 
@@ -108,7 +109,7 @@ def test_passwords_may_be_files_or_lines_of_dotenv(cluster: Cluster, tmp_path: P
     (cluster.root / ".env").write_text('REDIS_PASSWORD="in quotes"\r\nGRAFANA_ADMIN_PASSWORD=plain=text\n')
     done = cluster.run("prod", "secrets", SENTINEL_PASSWORD_FILE=str(tmp_path / "given"), SENTINEL_PASSWORD="loses")
     assert done.returncode == 0, done.stderr
-    kept = {name: (cluster.secrets / "prod" / name).read_text() for name in GIVEN}
+    kept = {name: (cluster.secrets / cluster.project / name).read_text() for name in GIVEN}
     assert kept == {
         "REDIS_PASSWORD": "in quotes",
         "SENTINEL_PASSWORD": "from a file",
@@ -135,6 +136,36 @@ def test_a_taken_port_is_named_before_anything_starts(cluster: Cluster, taken: i
     assert said.startswith(f"port {taken} is taken by another program; stop that one, or change the port in infra/")
     assert cluster.left() == []
     assert not cluster.secrets.exists()
+
+
+@pytest.fixture
+def other_network(with_engine: None) -> Iterator[str]:
+    name = f"compose-test-{secrets.token_hex(4)}"
+    docker("network", "create", "--subnet", "10.87.32.128/25", name)
+    yield name
+    docker("network", "rm", name)
+
+
+@pytest.mark.engine
+def test_taken_addresses_are_named_with_their_network(cluster: Cluster, other_network: str) -> None:
+    cluster.edit("infra/compose/docker-compose.prod.yml", "127.0.0.1:9090:", "127.0.0.1:0:")
+    said = sentence(cluster.run("prod", "up", **GIVEN, DATA_SUBNET="10.87.32"))
+    assert said.startswith(f"the addresses 10.87.32.0/24 are taken by the network {other_network} (10.87.32.128/25); ")
+    assert said.endswith("such as DATA_SUBNET=10.87.31.")
+    assert cluster.left() == []
+    assert not cluster.secrets.exists()
+
+
+@pytest.mark.engine
+def test_what_pulumi_made_under_the_same_name_is_told(cluster: Cluster, with_engine: None) -> None:
+    name = f"{cluster.project}_edge"
+    docker("network", "create", "--label", f"relier.project={cluster.project}", name)
+    try:
+        said = sentence(cluster.run("dev", "up"))
+    finally:
+        docker("network", "rm", name)
+    assert said.startswith(f"Pulumi holds {cluster.project} on this engine (1 of its parts); remove it first")
+    assert cluster.left() == []
 
 
 @pytest.mark.engine

@@ -92,6 +92,13 @@ def deployment(request: pytest.FixtureRequest) -> Any:
     return made
 
 
+@pytest.fixture
+def redis_of_ours(deployment: Any) -> None:
+    """Nodes that somebody else runs are neither asked nor harmed."""
+    if deployment.topology.redis.managed:
+        pytest.skip("the plan's Redis is run by somebody else")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """A table of what was held to the plan."""

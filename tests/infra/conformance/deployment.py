@@ -65,10 +65,13 @@ class Deployment:
             self._instances[workload.name] = self.adapter.instances(workload)
         return self._instances[workload.name]
 
+    def inside(self, workload: Workload) -> list[Instance]:
+        """Those that can be entered: they run, and have a shell."""
+        return [instance for instance in self.instances(workload) if instance.running and instance.host is not None]
+
     def of_kind(self, *kinds: Any) -> list[Instance]:
-        """Those that can be entered."""
-        found = [instance for workload in self.plan.of_kind(*kinds) for instance in self.instances(workload)]
-        return [instance for instance in found if instance.running and instance.host is not None]
+        """`inside`, for every workload of some kinds."""
+        return [instance for workload in self.plan.of_kind(*kinds) for instance in self.inside(workload)]
 
     def facts(self, instance: Instance) -> Facts:
         if instance.name not in self._facts:
@@ -172,7 +175,7 @@ class Deployment:
         """Every secret's value by its name, read where it is used."""
         found: dict[str, str] = {}
         for workload in self.plan.workloads:
-            for instance in (i for i in self.instances(workload) if i.running and i.host is not None):
+            for instance in self.inside(workload):
                 for mount in workload.secrets:
                     answer = self.run(instance, "cat", mount.path) if mount.name not in found else None
                     if answer and answer.code == 0 and answer.out.strip():

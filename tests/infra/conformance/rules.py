@@ -141,6 +141,23 @@ def networks(planned: Workload, instance: Instance, facts: Facts) -> Iterator[st
         yield f"{instance}: it is on {found}, the plan says {wanted}."
 
 
+def addresses(planned: Workload, instance: Instance, facts: Facts) -> Iterator[str]:
+    """Places within the subnet: which subnet it is may differ from machine to machine."""
+    if facts.hosts is None:
+        return
+    for name in dict.fromkeys([*planned.hosts, *facts.hosts]):
+        found, wanted = facts.hosts.get(name), planned.hosts.get(name)
+        if _place(found) != _place(wanted):
+            yield f"{instance}: it knows {name} as {found or 'nothing'}, the plan says {wanted or 'nothing'}."
+    there = facts.networks is None or set(planned.networks) <= set(facts.networks)  # else `networks` says so
+    if planned.address and there and facts.address != facts.hosts.get(planned.name):
+        yield f"{instance}: its address is {facts.address}, others know it as {facts.hosts.get(planned.name)}."
+
+
+def _place(address: str | None) -> str:
+    return (address or "").rpartition(".")[2]
+
+
 def checks(planned: Workload, instance: Instance, facts: Facts) -> Iterator[str]:
     """`health` is the only check of a backend that has one; others have live, ready and start."""
     if facts.checks is None:

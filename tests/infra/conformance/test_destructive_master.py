@@ -18,7 +18,7 @@ BACK = 120.0
 
 
 @pytest.fixture
-def before(deployment: Deployment) -> Verdict:
+def before(deployment: Deployment, redis_of_ours: None) -> Verdict:
     """The counters of a deployment that has worked before."""
     return verdict(deployment.adapter.command(deployment.producer(), []), [])
 

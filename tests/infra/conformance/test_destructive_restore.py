@@ -10,8 +10,8 @@ from tests.infra.conformance.deployment import Deployment, all_hold, eventually
 from tests.infra.conformance.keyspace import keys_of, leader, missing
 
 DONE, WAITING = 20, 40
-#: Long enough that none of them is due before the backup is restored.
-DELAY = 240.0
+#: Long enough that none of them is due before the application rests.
+DELAY = 100.0
 BACK = 180.0
 
 

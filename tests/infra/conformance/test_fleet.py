@@ -39,11 +39,11 @@ def test_its_pool_has_the_planned_size(deployment: Deployment, worker: Workload)
 
 
 def _children(deployment: Deployment, instance: Instance, worker: Workload) -> int:
-    """Processes of the pool: all that were started as this worker, without their parent and an init."""
+    """Processes of the pool: all that were started as this worker, without their parent and an init or a shell."""
     seen = deployment.processes(instance)
     words = {p.pid: tuple(f"{worker.name}@%h" if w.startswith(f"{worker.name}@") else w for w in p.argv) for p in seen}
     mine = [p for p in seen if words[p.pid][-len(worker.argv) + 1 :] == worker.argv[1:]]
-    return len([p for p in mine if "tini" not in p.argv[0] and "init" not in p.argv[0]]) - 1
+    return len([p for p in mine if not any(starter in p.argv[0] for starter in ("tini", "init", "/sh"))]) - 1
 
 
 def test_it_consumes_the_planned_queues_and_no_others(deployment: Deployment, worker: Workload) -> None:

@@ -21,6 +21,7 @@ def test_the_node_announces_its_name(deployment: Deployment, data_node: str) -> 
     all_hold(redis_rules.announced(data_node, deployment.topology, config))
 
 
+@pytest.mark.usefixtures("redis_of_ours")
 def test_one_master_leads_and_every_replica_is_linked_to_it(deployment: Deployment) -> None:
     all_hold(redis_rules.roles(deployment.topology, deployment.infos))
 
@@ -64,6 +65,7 @@ def test_redis_cannot_be_reached_from_where_nobody_needs_it(deployment: Deployme
         )
 
 
+@pytest.mark.usefixtures("redis_of_ours")
 def test_the_plan_names_every_node_that_serves(deployment: Deployment) -> None:
     serving = {place for place, seen in deployment.survey["nodes"].items() if "error" not in seen["info"]}
     missing = set(environment.redis_nodes(deployment.topology).split(",")) - serving

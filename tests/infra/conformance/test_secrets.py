@@ -33,7 +33,7 @@ def known(deployment: Deployment) -> Mapping[str, str]:
 
 
 def inside(deployment: Deployment, workload: Workload) -> list[Instance]:
-    found = [i for i in deployment.instances(workload) if i.running and i.host is not None]
+    found = deployment.inside(workload)
     if not found:
         pytest.skip(f"{workload.name} has no shell, or does not run now")
     return found

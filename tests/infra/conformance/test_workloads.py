@@ -54,7 +54,7 @@ def test_it_runs_as_the_planned_user(deployment: Deployment, workload: Workload)
 
 def test_none_of_its_processes_is_roots(deployment: Deployment, workload: Workload) -> None:
     """The user of a container's description is not yet the user of its processes."""
-    inside = [i for i in deployment.instances(workload) if i.running and i.host is not None]
+    inside = deployment.inside(workload)
     if not inside:
         pytest.skip(f"{workload.name} has no shell, or does not run now")
     mine = deployment.adapter.own_processes
@@ -83,7 +83,7 @@ def test_its_secrets_files_and_volumes_are_mounted_as_planned(deployment: Deploy
 
 
 def test_its_files_are_those_of_the_project(deployment: Deployment, workload: Workload) -> None:
-    inside = [i for i in deployment.instances(workload) if i.running and i.host is not None]
+    inside = deployment.inside(workload)
     if not inside or not workload.files:
         pytest.skip(f"{workload.name} has no files of the project that could be read")
     all_hold(s for instance in inside for s in deployment.adapter.foreign_files(instance, workload))
@@ -111,6 +111,10 @@ def test_it_is_on_the_planned_networks_only(deployment: Deployment, workload: Wo
     held(deployment, workload, rules.networks)
 
 
+def test_it_knows_every_node_by_an_address_that_outlives_it(deployment: Deployment, workload: Workload) -> None:
+    held(deployment, workload, rules.addresses)
+
+
 def test_it_has_no_privileges(deployment: Deployment, workload: Workload) -> None:
     held(deployment, workload, rules.privileges)
 
@@ -121,7 +125,7 @@ def test_its_checks_are_the_planned_ones(deployment: Deployment, workload: Workl
 
 def test_its_probes_pass(deployment: Deployment, workload: Workload) -> None:
     """Run here and now, inside."""
-    inside = [i for i in deployment.instances(workload) if i.running and i.host is not None]
+    inside = deployment.inside(workload)
     probes = {kind: probe for kind in ("live", "ready", "start") if (probe := getattr(workload, kind))}
     if not inside or not probes:
         pytest.skip(f"{workload.name} has no probe that could be run")

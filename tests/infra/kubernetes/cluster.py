@@ -149,11 +149,13 @@ class Namespace:
 
     def remove(self) -> None:
         """Nothing stays: neither pods nor disks nor what belongs to the whole cluster."""
+        if ours := [o["metadata"]["name"] for o in self.objects if o["kind"] == "PriorityClass"]:
+            kubectl("delete", "priorityclass", *ours, "--ignore-not-found")
+        if not kubectl("get", "namespace", self.name, "--ignore-not-found"):
+            return
         self.run("delete", "deployments,statefulsets,cronjobs,jobs", "--all", "--wait=true")
         self.run("delete", "pods", "--all", "--force", "--grace-period=0")
         kubectl("delete", "namespace", self.name, "--wait=true")
-        if ours := [o["metadata"]["name"] for o in self.objects if o["kind"] == "PriorityClass"]:
-            kubectl("delete", "priorityclass", *ours, "--ignore-not-found")
         give_back(self.name, str(self.plan["worker"].image))
 
 
@@ -164,13 +166,15 @@ def give_back(namespace: str, image: str) -> None:
         return
     place = f"{namespace}-empty"
     kubectl("create", "namespace", place)
-    release(names)
-    claims = [claim(number, name) for number, name in enumerate(names)]
-    listed = {"apiVersion": "v1", "kind": "List", "items": [*claims, cleaner(len(names), image)]}
-    kubectl("-n", place, "apply", "-f", "-", text=json.dumps(listed))
-    kubectl("-n", place, "wait", "pod/cleaner", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
-    kubectl("delete", "namespace", place, "--wait=true")
-    release(names)
+    try:
+        release(names)
+        claims = [claim(number, name) for number, name in enumerate(names)]
+        listed = {"apiVersion": "v1", "kind": "List", "items": [*claims, cleaner(len(names), image)]}
+        kubectl("-n", place, "apply", "-f", "-", text=json.dumps(listed))
+        kubectl("-n", place, "wait", "pod/cleaner", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
+    finally:
+        kubectl("delete", "namespace", place, "--wait=true")
+        release(names)
 
 
 def kept_volumes(namespace: str) -> list[dict[str, Any]]:

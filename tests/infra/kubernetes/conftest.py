@@ -23,9 +23,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tier() -> Iterator[Namespace]:
-    """The stack k8s, small and ready, in a namespace of its own."""
+    """The stack k8s, small and ready, in a namespace of its own; gone before another stack comes, for want of room."""
     made = Namespace("k8s", SMALL)
     try:
         began = time.monotonic()

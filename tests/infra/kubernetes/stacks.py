@@ -63,12 +63,12 @@ def _stack(stack: str) -> Made:
     return Made(plan_of(load.read(stack)), record(main, stack=stack, secrets=PASSWORDS[stack]))
 
 
-def made(stack: str = "k8s", only: tuple[str, ...] = (), **config: Any) -> Made:
-    """A stack with its passwords, or only some of them, and more configuration."""
+def made(stack: str = "k8s", only: tuple[str, ...] = (), more: Mapping[str, str] | None = None, **config: Any) -> Made:
+    """A stack with its passwords, only some of them or more, and more configuration."""
     if not config:
         return _stack(stack)
     data = merged(load.parse(load.find(stack)), config.get("overrides", {}))
-    given = {key: value for key, value in PASSWORDS[stack].items() if not only or key in only}
+    given = {key: value for key, value in PASSWORDS[stack].items() if not only or key in only} | dict(more or {})
     return Made(plan_of(topology_of(data)), record(main, stack=stack, config=config, secrets=given))
 
 

@@ -17,6 +17,8 @@ from tests.infra.kubernetes.cluster import ROOT, Namespace, kubectl
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 RATE, BEFORE, AFTER = 40.0, 4.0, 6.0
 OUTAGE = 60.0
+SUITE = "tests/infra/conformance"
+RESTORE = f"{SUITE}/test_destructive_restore.py"
 APP = ("worker", "worker-recovery", "resurrector")
 
 
@@ -48,6 +50,21 @@ def master(tier: Namespace) -> str:
 
     until(agreed, 120, "one master with two replicas")
     return leading[0]
+
+
+def unready(tier: Namespace, *components: str) -> list[str]:
+    """Pods that take no work."""
+    return [
+        pod["metadata"]["name"]
+        for component in components
+        for pod in tier.pods(component)
+        if not all(state["ready"] for state in pod["status"].get("containerStatuses", [{"ready": False}]))
+    ]
+
+
+def all_take_work(tier: Namespace) -> None:
+    """Asked of the pods: what a controller says of them is a moment old."""
+    until(lambda: not unready(tier, "worker", "worker-recovery"), 120, "every worker takes work")
 
 
 @pytest.fixture
@@ -137,6 +154,8 @@ def test_a_replica_that_lost_its_disk_copies_everything_and_pushes_go_on(tier: N
     victim = next(pod for pod in tier.names("relier-redis") if pod != leader)
     tier.run("delete", "pvc", f"relier-redis-data-{victim}", "--wait=false")
     tier.run("delete", "pod", victim, "--wait=true")
+    # Its controller makes it anew only when the old claim is gone.
+    tier.run("wait", f"pod/{victim}", "--for=create", "--timeout=60s")
     tier.run("wait", f"pod/{victim}", "--for=condition=Ready", "--timeout=240s")
     assert info(tier, victim)["role"] == "slave"
     assert master(tier) == leader
@@ -145,36 +164,47 @@ def test_a_replica_that_lost_its_disk_copies_everything_and_pushes_go_on(tier: N
 
 def test_a_worker_that_is_drained_hands_off_and_its_pod_starts_anew(tier: Namespace, load: Load) -> None:
     pod = tier.names("worker")[0]
+    restarts = tier.restarts("worker")[pod]
     said = tier.ask(pod, "rl", "worker", "drain", f"worker@{pod}")
     assert "drains" in said
-    until(lambda: tier.restarts("worker").get(pod) == 1, 120, f"{pod} left and was started again")
-    tier.ready(["deployment/worker"])
+    until(lambda: tier.restarts("worker")[pod] > restarts, 120, f"{pod} left and was started again")
+    all_take_work(tier)
     judge(load)
 
 
 def test_liveness_restarts_no_worker_while_redis_is_gone(tier: Namespace) -> None:
+    all_take_work(tier)  # one that only starts refuses to, without Redis, and is started again until it may
     before = tier.restarts(*APP)
     kept = tier.plan["relier-redis"].replicas
     tier.run("scale", "statefulset/relier-redis", "--replicas=0")
     until(lambda: not tier.names("relier-redis"), 120, "Redis is gone")
     time.sleep(OUTAGE)
     during = tier.restarts("worker", "worker-recovery")
-    unready = [
-        pod["metadata"]["name"] for pod in tier.pods("worker") if not pod["status"]["containerStatuses"][0]["ready"]
-    ]
+    silent = unready(tier, "worker")
     tier.run("scale", "statefulset/relier-redis", f"--replicas={kept}")
     seconds = tier.ready()
     print(f"\nafter {OUTAGE:g} s without Redis everything was ready in {seconds:.1f} s.")
     assert during == {name: count for name, count in before.items() if name in during}
-    assert unready == tier.names("worker")
+    assert sorted(silent) == tier.names("worker")
     assert tier.restarts("worker", "worker-recovery") == during
     assert tier.ask("deploy/worker", "rl", "config", "validate").strip() == "Everything is as it must be."
 
 
-def test_the_running_tier_keeps_the_whole_contract(tier: Namespace, tmp_path: Path) -> None:
-    stack = tier.stack_file(tmp_path)
-    words = ["--stack", str(stack), "--backend", "kubectl", "--namespace", tier.name, "--destructive"]
-    suite = [sys.executable, "-m", "pytest", "tests/infra/conformance", "-q", "-p", "no:cacheprovider", *words]
+def conforms(tier: Namespace, folder: Path, what: str, *options: str) -> None:
+    """The conformance suite is green."""
+    words = ["--stack", str(tier.stack_file(folder)), "--backend", "kubectl", "--namespace", tier.name, *options]
+    suite = [sys.executable, "-m", "pytest", what, "-q", "-p", "no:cacheprovider", *words]
     done = subprocess.run(suite, cwd=ROOT, capture_output=True, text=True, timeout=850, check=False)
     print(done.stdout[-4000:])
     assert done.returncode == 0, done.stdout[-6000:]
+
+
+def test_the_running_tier_keeps_the_contract_also_when_workers_and_the_master_are_killed(
+    tier: Namespace, tmp_path: Path
+) -> None:
+    conforms(tier, tmp_path, SUITE, "--destructive", f"--rate={RATE:g}", f"--deselect={RESTORE}")
+
+
+@pytest.mark.soak
+def test_the_backup_gives_everything_back_after_all_disks_were_wiped(tier: Namespace, tmp_path: Path) -> None:
+    conforms(tier, tmp_path, RESTORE, "--destructive")

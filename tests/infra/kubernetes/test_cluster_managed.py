@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.load import Load
 from tests.infra.kubernetes.cluster import SMALL, Namespace
-from tests.infra.kubernetes.test_cluster import judge, until
+from tests.infra.kubernetes.test_cluster import SUITE, conforms, judge, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 OURS = ("redis", "backup", "drill")
@@ -71,6 +72,12 @@ def test_workers_find_it_by_an_address_that_is_kept_in_a_secret(managed: Namespa
 
 def test_no_password_is_in_the_environment(managed: Namespace) -> None:
     assert managed.passwords["redis_password"] not in managed.ask("deploy/worker", "env")
+
+
+def test_what_is_ours_of_it_keeps_the_contract(managed: Namespace, tmp_path: Path) -> None:
+    """The service itself is a pod beside it here, which nobody planned."""
+    stranger = f"--deselect={SUITE}/test_workloads.py::test_nothing_runs_that_is_not_planned"
+    conforms(managed, tmp_path, SUITE, stranger)
 
 
 def test_a_service_that_may_evict_is_refused_by_every_process_that_starts(managed: Namespace) -> None:

@@ -55,9 +55,7 @@ def test_a_process_runs_the_image_and_the_command_of_the_plan(stack: str, worklo
 @EACH
 def test_variables_are_those_of_the_plan(stack: str, workload: Workload) -> None:
     found = made(stack).container(workload.name).get("env", [])
-    assert {entry["name"]: entry["value"] for entry in found if "value" in entry} == dict(workload.env)
-    keys = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in found if "valueFrom" in entry}
-    assert {name: f"k8s:{key['name']}/{key['key']}" for name, key in keys.items()} == dict(workload.env_from)
+    assert {entry["name"]: entry["value"] for entry in found} == dict(workload.env)
 
 
 @EACH
@@ -213,6 +211,14 @@ def test_there_are_as_many_as_planned_and_never_two_resurrectors(stack: str, wor
     assert made(stack).plan["resurrector"].update == "recreate"
 
 
+@pytest.mark.parametrize("name", ["backup", "drill"])
+def test_a_job_is_not_tried_again_where_that_would_only_store_it_again(name: str) -> None:
+    """`scripts/redis/backup` ends with 3 when the backup is there and its copy elsewhere is not."""
+    final, moved = made("k8s").spec("CronJob", name)["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert (final["action"], final["onExitCodes"]) == ("FailJob", {"operator": "In", "values": [3]})
+    assert (moved["action"], moved["onPodConditions"]) == ("Ignore", [{"type": "DisruptionTarget", "status": "True"}])
+
+
 def test_every_pool_and_every_set_gives_one_at_a_time() -> None:
     budgets = {
         name: entry.inputs["spec"]["maxUnavailable"] for name, entry in made().of_kind("PodDisruptionBudget").items()
@@ -256,7 +262,7 @@ def test_every_secret_that_a_pod_names_is_made(stack: str) -> None:
         for name, entry in made(stack).of_kind("Secret").items()
         for key in reveal(entry.inputs["stringData"])
     }
-    assert made_here == {*made(stack).plan.secrets.values(), *made(stack).plan["worker"].env_from.values()}
+    assert made_here == {*made(stack).plan.secrets.values()}
 
 
 @STACK
@@ -316,3 +322,20 @@ def test_a_changed_secret_or_script_is_a_new_pod() -> None:
     assert after["relier.dev/files-checksum"] != before["relier.dev/files-checksum"]
     assert after["relier.dev/secrets-checksum"] == before["relier.dev/secrets-checksum"]
     assert set(annotations(made(), "worker")) == {"relier.dev/secrets-checksum"}
+
+
+SECOND = {"redis_second": "k8s:relier-secrets/redis-second", "sentinel_second": "k8s:relier-secrets/sentinel-second"}
+
+
+def test_a_second_password_is_a_new_pod_of_servers_only_and_a_key_of_the_secret() -> None:
+    more = {"redis_second_password": "hunter2-second", "sentinel_second_password": "hunter2-other"}
+    before, after = made(), made(more=more, overrides={"secrets": SECOND})
+    assert set(reveal(after.objects["Secret", "relier-secrets"].inputs["stringData"])) == {
+        "redis-password",
+        "sentinel-password",
+        "redis-second",
+        "sentinel-second",
+    }
+    pods = [name for kind in ("Deployment", "StatefulSet") for name in after.of_kind(kind)]
+    renewed = {name for name in pods if annotations(before, name) != annotations(after, name)}
+    assert renewed == {"relier-redis", "relier-sentinel"}

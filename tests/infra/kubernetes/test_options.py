@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from infra.pulumi.components.k8s_jobs import cron
-from tests.infra.kubernetes.stacks import made
+from infra.pulumi.program import main
+from infra.topology import load, plan_of
+from tests.infra.kubernetes.stacks import PASSWORDS, Made, made
+from tests.infra.pulumi.recorder import record
 
 COMPONENT = "app.kubernetes.io/component"
 KEDA = {"least": 2, "most": 8, "load": 0.5, "prometheus": "http://prometheus.monitoring:9090", "settle": 120}
@@ -29,7 +32,12 @@ def test_redis_is_asked_by_who_has_business_there_and_nobody_else() -> None:
     nodes = {"relier-redis", "relier-sentinel"}
     assert guests(made(), "relier-redis") == app | nodes | {"backup", "redis-exporter"}
     assert guests(made(), "relier-sentinel") == app | nodes | {"backup"}
-    assert made().spec("NetworkPolicy", "closed") == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+def test_nobody_gets_in_unasked_and_pods_of_others_are_left_alone() -> None:
+    ours = made().spec("NetworkPolicy", "closed")["podSelector"]["matchLabels"]
+    assert ours == {"app.kubernetes.io/instance": "relier"}
+    assert ours.items() <= made().spec("Deployment", "worker")["template"]["metadata"]["labels"].items()
 
 
 def test_every_way_to_redis_that_the_plan_needs_is_open() -> None:
@@ -47,9 +55,22 @@ def test_a_rehearsal_can_talk_to_nobody_and_a_backup_only_to_redis() -> None:
 
 
 def test_a_backup_that_leaves_the_cluster_finds_the_way_out() -> None:
-    over = {"backup": {"offsite": {"bucket": "s3://b/p"}}, "secrets": {"offsite": "k8s:relier-s3/credentials"}}
-    exits = made(overrides=over).spec("NetworkPolicy", "backup")["egress"]
+    over: dict[str, Any] = {
+        "backup": {"offsite": {"bucket": "s3://b/p"}},
+        "secrets": {"offsite": "k8s:relier-s3/credentials"},
+    }
+    exits = made(overrides=over, kubernetes={"create_namespace": False}).spec("NetworkPolicy", "backup")["egress"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in exits
+    over["backup"]["offsite"]["endpoint"] = "https://minio.shop:9000"
+    exits = made(overrides=over, kubernetes={"create_namespace": False}).spec("NetworkPolicy", "backup")["egress"]
+    assert {"ports": [{"port": 9000, "protocol": "TCP"}]} in exits
+
+
+def test_a_fraction_that_the_cli_wrote_as_text_is_a_number_but_where_text_is_meant() -> None:
+    config = {"overrides": {"workers": {"worker": {"cpu_request": "0.2"}}, "env": {"RATIO": "0.5"}}}
+    found = Made(plan_of(load.read("k8s")), record(main, stack="k8s", config=config, secrets=PASSWORDS["k8s"]))
+    assert found.container("worker")["resources"]["requests"]["cpu"] == "200m"
+    assert {"name": "RATIO", "value": "0.5"} in found.container("worker")["env"]
 
 
 def test_producers_of_another_namespace_reach_redis_and_sentinel() -> None:
@@ -74,7 +95,8 @@ def test_keda_counts_what_waits_and_what_runs_for_each_slot() -> None:
     trigger = spec["triggers"][0]["metadata"]
     assert float(trigger["threshold"]) == 0.5 * 8
     assert 'relier_queue_depth{rl_task_queue=~"high_priority|default|low_priority"}' in trigger["query"]
-    assert "relier_tasks_inflight" in trigger["query"]
+    assert trigger["query"].endswith(" + max(relier_tasks_inflight)"), "no figures must not look like no load"
+    assert trigger["ignoreNullValues"] == "false"
     down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 120
 
@@ -98,7 +120,9 @@ def test_the_prometheus_operator_finds_the_exporter() -> None:
     monitor = watched.objects["ServiceMonitor", "redis-exporter"].inputs["spec"]
     service = watched.objects["Service", "redis-exporter"].inputs
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert {entry["port"] for entry in monitor["endpoints"]} == {service["spec"]["ports"][0]["name"]}
+    asked = [entry["params"]["target"][0] for entry in monitor["endpoints"]]
+    assert asked == [f"redis://relier-redis-{place}.relier-redis:6379" for place in range(3)]
     peer = watched.spec("NetworkPolicy", "redis-exporter")["ingress"][0]["from"]
     assert peer == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,21 @@ import pytest
 import yaml
 from pulumi import automation as auto
 
+from harness.load import Load
+from infra.pulumi import settings
 from infra.pulumi.program import main
 from infra.pulumi.settings import merged
-from infra.topology import load
+from infra.topology import load, plan_of, topology_of
 from tests.infra.kubernetes.cluster import ROOT, SMALL, give_back, kubectl
-from tests.infra.pulumi.live import Live
+from tests.infra.kubernetes.test_cluster import judge
+from tests.infra.pulumi.live import Live, altered
 
 pytestmark = [pytest.mark.providers, pytest.mark.timeout(1800)]
 #: Another name of the same image, for a cluster that has no other.
 SAME_IMAGE = "docker.io/library/relier:1.0.0"
 QUIET = ("same", "read", "refresh")
+SHOP = {"app.kubernetes.io/component": "shop"}
+RATE = 50.0
 
 
 class Did:
@@ -50,9 +57,11 @@ class Stack:
     def __init__(self, home: Path) -> None:
         self.home, self.namespace = home, f"relier-up-{secrets.token_hex(3)}"
         self.live = Live(home, "k8s", main)
+        self.live.as_shipped("kubernetes")
         self.passwords = {name: secrets.token_hex(16) for name in ("redis_password", "sentinel_password")}
         self.over: dict[str, Any] = dict(SMALL)
-        self.live.set({"kubernetes": {"namespace": self.namespace, "cpu_request": 0.1}}, self.passwords)
+        options = {"namespace": self.namespace, "cpu_request": 0.1, "producers": [{"labels": SHOP}]}
+        self.live.set({"kubernetes": options}, self.passwords)
 
     def up(self, **over: Any) -> dict[str, str]:
         """What an update with these overrides changed."""
@@ -71,6 +80,35 @@ class Stack:
         done = step()
         print(f"\nk8s: {what} took {time.monotonic() - began:.0f} s")
         return done
+
+    def inside(self, *words: str) -> str:
+        """What a command says inside a worker."""
+        return kubectl("-n", self.namespace, "exec", "deploy/worker", "--", *words).strip()
+
+    def login(self, current: dict[str, str], second: dict[str, str]) -> None:
+        """The passwords that everybody logs in with, and those that are taken too."""
+        self.passwords = dict(current)
+        given = {name.replace("_", "_second_"): value for name, value in second.items()}
+        for name in SECOND:
+            if f"{name}_password" not in given:
+                self.live.stack.remove_config(f"relier:{name}_password")
+        self.live.set(secrets={**current, **given})
+
+    @contextmanager
+    def producer(self) -> Iterator[list[str]]:
+        """How a command is run in a pod that pushes and that no update touches. It is started as a worker is."""
+        run = ["-n", self.namespace]
+        spec = json.loads(kubectl(*run, "get", "deploy/worker", "-o", "json"))["spec"]["template"]["spec"]
+        kept = ("name", "image", "env", "resources", "securityContext", "volumeMounts")
+        spec["containers"] = [{key: spec["containers"][0][key] for key in kept} | {"args": ["sleep", "3600"]}]
+        meta = {"name": f"shop-{secrets.token_hex(3)}", "labels": SHOP}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec | {"restartPolicy": "Never"}}
+        kubectl(*run, "apply", "-f", "-", text=json.dumps(pod))
+        try:
+            kubectl(*run, "wait", f"pod/{meta['name']}", "--for=condition=Ready", "--timeout=60s")
+            yield ["kubectl", *run, "exec", "-i", str(meta["name"]), "--"]
+        finally:
+            kubectl(*run, "delete", "pod", str(meta["name"]), "--force", "--grace-period=0")
 
     def pods(self) -> dict[str, str]:
         """Every pod that lives, with what it is an incarnation of."""
@@ -91,15 +129,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert set(made.up().values()) == {"create"}
         yield made
     finally:
-        made.timed("destroy", made.live.stack.destroy)
+        made.timed("destroy", made.live.end)
         left = kubectl("get", "namespaces,priorityclasses", "-o", "name")
         give_back(made.namespace, "relier:1.0.0")
         assert made.namespace not in left
 
 
 def test_everything_is_ready_when_up_returns(stack: Stack) -> None:
-    said = kubectl("-n", stack.namespace, "exec", "deploy/worker", "--", "rl", "config", "validate")
-    assert said.strip() == "Everything is as it must be."
+    assert stack.inside("rl", "config", "validate") == "Everything is as it must be."
 
 
 def test_a_second_update_changes_nothing_and_a_refresh_finds_no_drift(stack: Stack) -> None:
@@ -128,17 +165,48 @@ def test_another_image_renews_the_application_and_nothing_else(stack: Stack) -> 
     assert stack.renewed(before) == set(app)
 
 
-def test_another_password_renews_exactly_the_pods_that_read_it(stack: Stack) -> None:
+def test_another_check_is_that_of_the_pods_that_it_is_for(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    topology = topology_of(merged(load.parse(load.find("k8s")), stack.over))
+    probe = plan_of(topology)["worker-recovery"].ready
+    assert probe is not None
     before = stack.pods()
-    stack.passwords["sentinel_password"] = secrets.token_hex(16)
-    stack.live.set(secrets=stack.passwords)
-    changed = stack.up()
-    sets = ("StatefulSet/relier-redis", "StatefulSet/relier-sentinel")
-    app = ("Deployment/worker", "Deployment/worker-recovery", "Deployment/resurrector")
-    assert changed == dict.fromkeys((*sets, *app, "CronJob/backup", "Secret/relier-secrets"), "update")
-    assert stack.renewed(before) >= {"relier-redis", "relier-sentinel", "worker"}
-    said = kubectl("-n", stack.namespace, "exec", "deploy/worker", "--", "rl", "config", "validate")
-    assert said.strip() == "Everything is as it must be."
+    monkeypatch.setattr(settings, "plan_of", altered({"worker-recovery"}, ready=replace(probe, every=9.0)))
+    assert stack.up() == {"Deployment/worker-recovery": "update"}
+    assert stack.renewed(before) == {"worker-recovery"}
+    period = "-o=jsonpath={.items[*].spec.containers[0].readinessProbe.periodSeconds}"
+    chosen = "app.kubernetes.io/component=worker-recovery"
+    assert kubectl("-n", stack.namespace, "get", "pods", "-l", chosen, period).split().count("9") == 1
+    monkeypatch.undo()
+    assert stack.up() == {"Deployment/worker-recovery": "update"}
+
+
+SETS = ("StatefulSet/relier-redis", "StatefulSet/relier-sentinel")
+APP = tuple(f"Deployment/{name}" for name in ("worker", "worker-recovery", "resurrector", "redis-exporter"))
+BESIDE = ("Secret/relier-secrets", *SETS)
+SECOND = {f"{name}_second": f"k8s:relier-secrets/{name}-second" for name in ("redis", "sentinel")}
+
+
+def rotate(stack: Stack, current: dict[str, str], second: dict[str, str], changed: tuple[str, ...]) -> None:
+    """One update, which renews the pods of what it changes."""
+    before = stack.pods()
+    stack.login(current, second)
+    assert stack.up(secrets=SECOND if second else dict.fromkeys(SECOND)) == dict.fromkeys(changed, "update")
+    assert stack.renewed(before) >= {name.partition("/")[2] for name in changed if name in (*SETS, *APP)}
+
+
+def test_both_passwords_are_changed_under_load_in_three_updates_without_a_loss(stack: Stack) -> None:
+    """The new one beside the old, the new one with the old beside it, the new one alone."""
+    old, new = dict(stack.passwords), {name: secrets.token_hex(16) for name in stack.passwords}
+    with stack.producer() as prefix:
+        load = Load(prefix, rate=RATE).start()
+        rotate(stack, old, new, BESIDE)
+        rotate(stack, new, old, (*BESIDE, *APP, "CronJob/backup"))
+        judge(load)
+    with stack.producer() as prefix:
+        load = Load(prefix, rate=RATE).start()
+        rotate(stack, new, {}, BESIDE)
+        judge(load)
+    assert stack.inside("rl", "config", "validate") == "Everything is as it must be."
 
 
 def test_what_pulumi_stood_up_keeps_the_whole_contract(stack: Stack, tmp_path: Path) -> None:

@@ -176,7 +176,17 @@ def test_half_of_a_secret_is_refused_and_none_of_it_is_not() -> None:
         "yourself."
     ]
     assert resources == 0
-    assert refused("k8s", {})[0] == []
+
+
+def test_a_secret_that_nobody_can_have_made_is_refused_and_one_that_may_be_there_is_not() -> None:
+    sentences, resources = refused("k8s", {})
+    assert sentences == [
+        "relier-secrets (redis-password, sentinel-password) is a Secret without a value; run `pulumi config set "
+        "--secret KEY` for each, or make namespace and Secret yourself and write relier:kubernetes.create_namespace: "
+        "false."
+    ]
+    assert resources == 0
+    assert refused("k8s", {}, kubernetes={"create_namespace": False})[0] == []
 
 
 @pytest.mark.parametrize(

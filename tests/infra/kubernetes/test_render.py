@@ -58,12 +58,33 @@ def test_as_json_it_is_one_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert {item["kind"] for item in json.loads(capsys.readouterr().out)["items"]} >= {"Deployment", "NetworkPolicy"}
 
 
+def test_a_restore_is_one_job_with_the_first_disk_and_the_memory_of_its_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["k8s", "--restore", "relier-20260101T000000Z.rdb", "--to", str(tmp_path)]) == 0
+    ((kind, job),) = rendered(tmp_path / "k8s-restore.yaml").items()
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    disks = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if "persistentVolumeClaim" in v}
+    assert (kind, disks["restored"]) == (("Job", "restore"), "relier-redis-data-relier-redis-0")
+    assert container["command"][1:] == ["--force", "/restored", "/data/relier-20260101T000000Z.rdb"]
+    assert container["resources"] == made("k8s").container("relier-redis")["resources"]
+    said = capsys.readouterr().out.splitlines()
+    order = [
+        next(n for n, line in enumerate(said) if f" {word} " in line) for word in ("apply", "delete pvc", "status")
+    ]
+    assert order == sorted(order), "the other disks go only when the backup has come"
+    assert "relier-redis-data-relier-redis-0" not in next(line for line in said if "delete pvc" in line)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["prod"], "prod is of tier prod; name a stack of tier k8s, such as k8s or k8s-managed."),
         (["k9s"], "k9s is neither a stack nor a file; did you mean k8s"),
         (["k8s", "--overrides", "nowhere.yaml"], "nowhere.yaml is no file; name a YAML file."),
+        (["k8s", "--restore", "dump.rdb"], "--restore is dump.rdb, no name of a backup; write one such as relier-"),
+        (["k8s-managed", "--restore"], "k8s-managed takes no backups, so there is none to restore;"),
         (["k8s", "--to", "/dev/null"], "cannot be written (Not a directory); name another folder with --to."),
     ],
 )

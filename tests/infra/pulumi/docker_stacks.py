@@ -86,6 +86,8 @@ def said(workload: Workload, project: str, plan: Plan) -> dict[str, Any]:
         "read_only": workload.read_only,
         "tmpfs": sorted(workload.tmpfs),
         "networks": {f"{project}_{name}": [workload.name] for name in workload.networks},
+        "address": {f"{project}_data": workload.address} if workload.address else {},
+        "hosts": dict(workload.hosts),
         "ports": sorted(f"{port.published}:{port.port}" for port in workload.ports if port.published),
         "volumes": sorted((f"{project}_{m.volume}", m.path, m.read_only) for m in workload.volumes),
         "health": check,
@@ -111,6 +113,8 @@ def read(container: Recorded, resources: list[Recorded]) -> dict[str, Any]:
         "read_only": made["readOnly"],
         "tmpfs": sorted(made["tmpfs"]),
         "networks": {entry["name"]: entry["aliases"] for entry in made.get("networksAdvanced", ())},
+        "address": {e["name"]: e["ipv4Address"] for e in made.get("networksAdvanced", ()) if "ipv4Address" in e},
+        "hosts": {entry["host"]: entry["ip"] for entry in made.get("hosts", ())},
         "ports": sorted(f"{p['ip']}:{p['external']}:{p['internal']}" for p in made.get("ports", ())),
         "volumes": sorted(
             (v["volumeName"], v["containerPath"], v["readOnly"]) for v in made["volumes"] if "volumeName" in v

@@ -7,12 +7,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pulumi import automation as auto
+
+from infra.pulumi.settings import ROOT
+from infra.topology import Plan, Topology, plan_of
 
 DOCKER = "pulumi-resource-docker"
 QUIET = {"PULUMI_SKIP_UPDATE_CHECK": "true", "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true"}
@@ -76,6 +81,13 @@ class Live:
         options = auto.LocalWorkspaceOptions(work_dir=str(home), project_settings=settings, env_vars=env)
         self.stack = auto.create_or_select_stack(name, "relier", program, opts=options)
 
+    def as_shipped(self, namespace: str) -> None:
+        """What `Pulumi.yaml` sets for a provider."""
+        project = yaml.safe_load((ROOT / "infra/pulumi/Pulumi.yaml").read_text())
+        for key, value in project["config"].items():
+            if key.startswith(f"{namespace}:"):
+                self.stack.set_config(key, auto.ConfigValue(value))
+
     def set(self, config: Mapping[str, Any] | None = None, secrets: Mapping[str, str] | None = None) -> None:
         """Set keys of the namespace."""
         for key, value in (config or {}).items():
@@ -89,6 +101,15 @@ class Live:
         did = Did()
         self.stack.up(on_event=did)
         return did
+
+    def end(self) -> None:
+        """Nothing stays, also when an update was cut off in the middle."""
+        try:
+            self.stack.destroy()
+        except auto.CommandError:
+            with suppress(auto.CommandError):
+                self.stack.cancel()
+            self.stack.destroy(refresh=True)
 
     def preview(self) -> Did:
         """What an update would do."""
@@ -111,17 +132,45 @@ class Live:
         return "".join(path.read_text(errors="replace") for path in sorted(self.home.rglob("*")) if path.is_file())
 
 
+def altered(names: set[str], **fields: Any) -> Callable[[Topology], Plan]:
+    """A `plan_of` that says something else of some workloads."""
+
+    def plan(topology: Topology) -> Plan:
+        made = plan_of(topology)
+        changed = (replace(each, **fields) if each.name in names else each for each in made.workloads)
+        return replace(made, workloads=tuple(changed))
+
+    return plan
+
+
 def health(containers: Iterable[str]) -> dict[str, str]:
     """`healthy`, or what else a container is."""
     ask_for = "{{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}"
     return {name: told("inspect", "--format", ask_for, name) for name in containers}
 
 
+#: How parts of a project are listed, and how they go.
+KINDS = (
+    (("ps", "--all", "--format", "{{.Names}}"), ("rm", "--force", "--volumes")),
+    (("network", "ls", "--format", "{{.Name}}"), ("network", "rm")),
+    (("volume", "ls", "--format", "{{.Name}}"), ("volume", "rm")),
+)
+
+
+def _named(project: str, listing: Iterable[str]) -> list[str]:
+    return [name for name in told(*listing).splitlines() if name.startswith((f"{project}-", f"{project}_"))]
+
+
 def left_of(project: str) -> list[str]:
     """What of a project is on the engine: containers, networks, volumes."""
-    kinds = (("ps", "--all", "--format", "{{.Names}}"), ("network", "ls", "--format", "{{.Name}}"))
-    lists = (told(*kind) for kind in (*kinds, ("volume", "ls", "--format", "{{.Name}}")))
-    return [name for text in lists for name in text.splitlines() if name.startswith((f"{project}-", f"{project}_"))]
+    return [name for listing, _ in KINDS for name in _named(project, listing)]
+
+
+def sweep(project: str) -> None:
+    """Removes what a run that was killed has left of a project that only tests use."""
+    for listing, removal in KINDS:
+        if names := _named(project, listing):
+            told(*removal, *names)
 
 
 def environment(home: Path) -> dict[str, str]:

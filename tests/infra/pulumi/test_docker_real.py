@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,11 @@ import pytest
 
 from infra.pulumi import settings
 from infra.pulumi.program import main
-from infra.topology import Plan, Topology, plan_of
-from infra.topology.workload import Workload
-from tests.infra.pulumi.live import DOCKER, Live, ask, health, left_of, missing, no_engine, told
+from infra.topology import plan_of
+from tests.infra.pulumi.live import DOCKER, Live, altered, ask, health, left_of, missing, no_engine, sweep, told
 
 LACKING = missing("pulumi", DOCKER) or no_engine()
-pytestmark = [
-    pytest.mark.providers,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(LACKING is not None, reason=str(LACKING)),
-]
+pytestmark = [pytest.mark.providers, pytest.mark.timeout(900)]
 STACK = "tests/infra/pulumi/small.yaml"
 PROJECT = "relier-trial-dev"
 REDIS, WORKER, RECOVERY = (f"{PROJECT}-{name}-1" for name in ("redis", "worker-all", "worker-recovery"))
@@ -43,6 +40,7 @@ def before() -> set[str]:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, before: set[str]) -> Iterator[Live]:
     """The small stack, up; destroyed at the end, come what may."""
+    sweep(PROJECT)
     made = Live(tmp_path_factory.mktemp("pulumi"), "trial", main)
     made.set({"topology": STACK}, {"redis_password": FIRST})
     try:
@@ -51,7 +49,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, before: set[str]) -> Iterator
         print(f"up: {time.monotonic() - began:.0f} s")
         yield made
     finally:
-        made.stack.destroy()
+        made.end()
 
 
 @pytest.fixture
@@ -59,19 +57,9 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Change what the plan says of some workloads."""
 
     def change(names: set[str], **fields: Any) -> None:
-        def altered(topology: Topology) -> Plan:
-            plan = plan_of(topology)
-            return replace(
-                plan, workloads=tuple(_with(each, fields) if each.name in names else each for each in plan.workloads)
-            )
-
-        monkeypatch.setattr(settings, "plan_of", altered)
+        monkeypatch.setattr(settings, "plan_of", altered(names, **fields))
 
     return change
-
-
-def _with(workload: Workload, fields: dict[str, Any]) -> Workload:
-    return replace(workload, **fields)
 
 
 def identity(container: str) -> str:
@@ -84,11 +72,19 @@ def redis(command: str, password: str = FIRST) -> str:
     return told("exec", "--env", f"REDISCLI_AUTH={password}", REDIS, "sh", "-c", f"redis-cli --user app {command}")
 
 
-def died(since: str) -> dict[str, str]:
-    """Exit codes of the containers that ended since."""
-    seen = told("events", "--since", since, "--until", str(int(time.time()) + 1), "--filter", "event=die", "--format",
-                "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}")  # fmt: skip
-    return dict(line.split() for line in seen.splitlines() if line.startswith(PROJECT))
+@contextmanager
+def deaths() -> Iterator[dict[str, str]]:
+    """Exit codes of the containers that end meanwhile. They are listened to: the engine remembers 256 events only."""
+    wanted = ["--filter", "event=die", "--filter", f"label=relier.project={PROJECT}"]
+    shape = ["--format", "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"]
+    found: dict[str, str] = {}
+    with subprocess.Popen(["docker", "events", *wanted, *shape], stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            yield found
+        finally:
+            time.sleep(1)  # the last event is on its way
+            listener.terminate()
+            found.update(line.split() for line in listener.stdout or ())
 
 
 def test_everything_comes_up_healthy(live: Live) -> None:
@@ -137,11 +133,12 @@ def test_an_edited_health_check_reaches_the_container(live: Live, planned: Calla
     topology = settings.topology_of(settings.parse(settings.ROOT / STACK))
     probe = plan_of(topology)["worker-recovery"].ready
     assert probe is not None
-    since, others = str(int(time.time())), [identity(name) for name in (REDIS, WORKER)]
+    others = [identity(name) for name in (REDIS, WORKER)]
     planned({"worker-recovery"}, ready=replace(probe, every=9.0))
-    assert live.up().changed == {"worker-recovery-1"}
+    with deaths() as died:
+        assert live.up().changed == {"worker-recovery-1"}
     assert told("inspect", "--format", "{{.Config.Healthcheck.Interval}}", RECOVERY) == "9s"
-    assert died(since) == {RECOVERY: "0"}
+    assert died == {RECOVERY: "0"}
     assert [identity(name) for name in (REDIS, WORKER)] == others
 
 
@@ -166,13 +163,14 @@ def image() -> Iterator[str]:
 def test_a_new_image_replaces_those_who_run_it(live: Live, image: str) -> None:
     """Workers and resurrector, which leave in peace; and no data is lost."""
     redis("set trial:kept yes")
-    since, store = str(int(time.time())), identity(REDIS)
+    store = identity(REDIS)
     live.set({"overrides": {"app": {"image": image}}})
-    done = live.up().changed
+    with deaths() as died:
+        done = live.up().changed
     assert {"worker-all-1", "worker-recovery-1", "resurrector-1"} <= done
     assert not [name for name in done if name.startswith("redis")]
     assert told("inspect", "--format", "{{.Config.Image}}", WORKER) == image
-    assert {died(since).get(name) for name in (WORKER, RECOVERY)} == {"0"}
+    assert {died.get(name) for name in (WORKER, RECOVERY)} == {"0"}
     assert identity(REDIS) == store
     assert redis("get trial:kept") == "yes"
 
@@ -222,9 +220,9 @@ def test_names_of_compose_are_left_alone(live: Live, tmp_path: Path) -> None:
 
 def test_nothing_is_left_when_it_is_destroyed(live: Live, before: set[str]) -> None:
     """Containers, networks, volumes with and without names; images stay."""
-    since = str(int(time.time()))
-    live.stack.destroy()
+    with deaths() as died:
+        live.stack.destroy()
     assert left_of(PROJECT) == []
     assert anonymous() <= before
-    assert {died(since).get(name) for name in (WORKER, RECOVERY, REDIS)} == {"0"}
+    assert {died.get(name) for name in (WORKER, RECOVERY, REDIS)} == {"0"}
     assert ask("image", "inspect", "--format", "{{.Id}}", "relier:1.0.0")

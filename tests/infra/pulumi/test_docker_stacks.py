@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from infra.pulumi.docker import next_steps
@@ -44,14 +47,28 @@ def test_a_container_is_there_for_a_reason(stack: str) -> None:
             assert each.name.removesuffix("-files") in names
 
 
+def network(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Closed or not, and where its addresses come from."""
+    pool = next(iter(inputs.get("ipamConfigs", ())), {})
+    return inputs["internal"], pool.get("subnet"), pool.get("ipRange")
+
+
 @each_stack
 def test_volumes_and_networks_are_named_as_compose_names_them(stack: str) -> None:
     """Project, underscore, name; and a network has a way out where the plan says so."""
     plan = plan_of(read(stack))
     made = {each.inputs["name"]: each.inputs for each in shipped(stack) if "/volume:" in each.type}
     assert set(made) == {f"relier-{stack}_{mount.volume}" for mount in plan.volumes}
-    networks = {each.inputs["name"]: each.inputs["internal"] for each in shipped(stack) if "/network:" in each.type}
-    assert networks == {f"relier-{stack}_{network.name}": network.internal for network in plan.networks}
+    networks = {each.inputs["name"]: network(each.inputs) for each in shipped(stack) if "/network:" in each.type}
+    wanted = {f"relier-{stack}_{net.name}": (net.internal, net.subnet, net.free) for net in plan.networks}
+    assert networks == wanted
+
+
+@each_stack
+def test_compose_takes_no_container_for_its_own(stack: str) -> None:
+    """Whatever labels an image passes on: `docker compose down` of another project must not remove these."""
+    for each in (each for each in shipped(stack) if each.type == CONTAINER):
+        assert {"label": "com.docker.compose.project", "value": ""} in each.inputs["labels"], each.name
 
 
 @each_stack

@@ -13,11 +13,8 @@ from infra.pulumi.program import main
 from tests.infra.pulumi.docker_stacks import PASSWORDS, NobodyElse
 from tests.infra.pulumi.live import Live, missing
 
-pytestmark = [
-    pytest.mark.providers,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(missing("pulumi") is not None, reason=str(missing("pulumi"))),
-]
+LACKING = missing("pulumi")
+pytestmark = [pytest.mark.providers, pytest.mark.timeout(300)]
 
 
 def keeps() -> None:

@@ -15,24 +15,21 @@ from infra.pulumi import settings
 from infra.pulumi.program import main
 from infra.topology import yamlio
 from tests.infra.pulumi.docker_stacks import PASSWORDS
-from tests.infra.pulumi.live import DOCKER, Live, ask, health, left_of, missing, no_engine, told
+from tests.infra.pulumi.live import DOCKER, Live, ask, health, left_of, missing, no_engine, sweep, told
 
 LACKING = missing("pulumi", DOCKER) or no_engine()
-pytestmark = [
-    pytest.mark.providers,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(LACKING is not None, reason=str(LACKING)),
-]
-NAME = "relier-tier"
+pytestmark = [pytest.mark.providers, pytest.mark.timeout(1800)]
+NAME, SUBNET = "relier-tier", "10.87.34.0/24"
 HIDDEN: dict[str, Any] = {"publish_prometheus": None, "publish_grafana": None}
 GIVEN = {"dev": {}, "prod": PASSWORDS}
 
 
 def overrides(tier: str) -> dict[str, Any]:
-    """A name of its own, nothing published, and no Grafana where its image is not to be had."""
+    """A name and addresses of its own, nothing published, and no Grafana where its image is not to be had."""
     data = settings.parse(settings.find(tier))
     grafana = data["telemetry"]["grafana"] if ask("image", "inspect", data["telemetry"]["grafana"]) else None
-    return {"name": NAME, "redis": {"publish": []}, "telemetry": {**HIDDEN, "grafana": grafana}}
+    subnet = SUBNET if data.get("subnet") else None
+    return {"name": NAME, "subnet": subnet, "redis": {"publish": []}, "telemetry": {**HIDDEN, "grafana": grafana}}
 
 
 class Tier:
@@ -68,12 +65,13 @@ class Tier:
 @pytest.fixture(scope="module", params=["dev", "prod"])
 def tier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tier]:
     """A tier, up; destroyed at the end, come what may."""
+    sweep(f"{NAME}-{request.param}")
     made = Tier(request.param, tmp_path_factory.mktemp(request.param))
     try:
         made.timed("up", made.live.up)
         yield made
     finally:
-        made.timed("destroy", made.live.stack.destroy)
+        made.timed("destroy", made.live.end)
         ask("rmi", f"{NAME}:2")
         assert left_of(made.project) == []
 

@@ -165,6 +165,8 @@ def test_a_killed_server_reads_back_what_scripts_and_transactions_wrote(tmp_path
                 transaction.set("transaction:1", 1).set("transaction:2", 1).execute()
             client.set("plain", 1)
             before = set(client.scan_iter())
+            # With everysec a write may wait for two seconds behind an fsync on a slow disk.
+            wait_until(lambda: client.info("persistence")["aof_buffer_length"] == 0, 5, "the log is written")
         node.kill()
         node.start().wait_ready()
         with node.client("app") as client:

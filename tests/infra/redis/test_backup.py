@@ -30,7 +30,7 @@ def seed(client: redis.Redis) -> dict[str, str]:
         pipe.hset("rl:dlq", "x", "{}")
         pipe.lpush("default", "message")
         pipe.sadd("_kombu.binding.default", "b")
-        pipe.set("rl:hb:1", "1", ex=100)
+        pipe.set("rl:hb:1", "1", ex=DAY)
         pipe.execute()
     return contents(client)
 
@@ -141,9 +141,32 @@ def test_a_torn_transfer_gets_no_name(env: dict[str, str], tmp_path: Path) -> No
 def test_an_offsite_copy_without_a_client_is_one_sentence(env: dict[str, str], tmp_path: Path) -> None:
     extra = {"OFFSITE_BUCKET": "s3://bucket/prefix", "PATH": path_with(tmp_path / "bin", *REDIS_PROGRAMS)}
     ended = script("backup", env=env | extra)
-    assert ended.returncode == 1
+    assert ended.returncode == 3
     assert "neither aws nor rclone is on PATH; install one, or unset it" in ended.stderr
     assert newest(env).exists()
+    assert offsite_age(env) == 0
+
+
+def offsite_age(env: dict[str, str]) -> int:
+    """The stamp of the newest backup that was copied elsewhere, as monitoring sees it."""
+    found = re.search(r"^relier_backup_offsite_timestamp_seconds (\d+)$", metrics(env), re.M)
+    assert found
+    return int(found[1])
+
+
+def metrics(env: dict[str, str]) -> str:
+    return (Path(env["BACKUP_DIR"]) / "relier_backup.prom").read_text()
+
+
+def test_a_sidecar_whose_copies_fail_does_not_fill_the_disk(env: dict[str, str], tmp_path: Path) -> None:
+    """Each try is a whole snapshot more: it waits for the next one's time, and not for a minute."""
+    extra = {"OFFSITE_BUCKET": "s3://bucket", "PATH": path_with(tmp_path / "bin", *REDIS_PROGRAMS)}
+    argv = [str(SCRIPTS / "backup"), "--every", "3600"]
+    with Process(argv, env=clean_env() | env | extra, name="backup", log=tmp_path / "sidecar.log") as sidecar:
+        wait_until(lambda: [*Path(env["BACKUP_DIR"]).glob("relier-*.rdb")], 20, "a backup")
+        pause = wait_until(lambda: [pid for pid in sidecar.children() if name_of(pid) == "sleep"], 20, "the pause")
+        assert Path(f"/proc/{pause[0]}/cmdline").read_text().split("\0")[-2] == "3600"
+        assert sidecar.terminate(3) == 0
 
 
 def test_an_offsite_copy_goes_through_the_standard_client(env: dict[str, str], tmp_path: Path) -> None:
@@ -157,6 +180,17 @@ def test_an_offsite_copy_goes_through_the_standard_client(env: dict[str, str], t
         f"--endpoint-url https://s3.example s3 cp --only-show-errors {file}{end} s3://bucket/prefix/{file.name}{end}"
         for end in (".sha256", "")
     ]
+    assert offsite_age(env) == pytest.approx(time.time(), abs=60)
+
+
+def test_a_full_disk_is_emptied_of_what_is_too_old(env: dict[str, str]) -> None:
+    """Even while no new backup comes about; the newest one stays, however old it is."""
+    folder = Path(env["BACKUP_DIR"])
+    for name, days in {"relier-1.rdb": 9, "relier-1.rdb.sha256": 9, "relier-2.rdb": 8}.items():
+        (folder / name).write_text("x")
+        os.utime(folder / name, (time.time() - days * DAY,) * 2)
+    assert script("backup", env=env | {"REDIS_NODES": "127.0.0.1:1"}).returncode == 1
+    assert [path.name for path in folder.glob("relier-*")] == ["relier-2.rdb"]
 
 
 def test_a_sidecar_takes_one_after_the_other_and_stops_at_once(env: dict[str, str], tmp_path: Path) -> None:
@@ -167,6 +201,23 @@ def test_a_sidecar_takes_one_after_the_other_and_stops_at_once(env: dict[str, st
         pause = wait_until(lambda: [pid for pid in sidecar.children() if name_of(pid) == "sleep"], 10, "the pause")
         assert sidecar.terminate(3) == 0
         wait_until(lambda: process_state(pause[0]) in "ZX", 1, "the pause is over at once")
+
+
+@pytest.mark.parametrize("name", ["backup", "drill"])
+def test_a_sidecar_that_is_ended_between_two_pauses_was_not_at_fault(name: str, tmp_path: Path) -> None:
+    """A signal that finds nothing to end is no failure: the exit status is what an orchestrator shows."""
+    no_pause = tmp_path / "sleep"
+    no_pause.write_text("#!/bin/sh\n")
+    no_pause.chmod(0o755)
+    env = clean_env() | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BACKUP_DIR": str(tmp_path / "absent")}
+    ended = []
+    for n in range(60):
+        log = tmp_path / f"log-{n}"
+        with Process([str(SCRIPTS / name), "--every", "2"], env=env, name=name, log=log) as sidecar:
+            wait_until(lambda log=log: log.exists() and log.stat().st_size, 10, "the first attempt")
+            time.sleep(n / 3000)
+            ended.append(sidecar.terminate(5))
+    assert set(ended) == {0}, ended
 
 
 def name_of(pid: int) -> str:
@@ -285,9 +336,9 @@ def test_a_drill_counts_the_keys_by_class_and_says_rpo_and_rto(env: dict[str, st
 
 def test_a_drill_counts_keys_whose_time_has_passed_since_the_backup(node: Node, env: dict[str, str]) -> None:
     with node.client("app") as client:
-        client.set("rl:receipt:1", "x", px=300)
+        client.set("rl:receipt:1", "x", px=4000)
         assert script("backup", env=env).returncode == 0
-        wait_until(lambda: not client.exists("rl:receipt:1"), 5, "the receipt is gone")
+        wait_until(lambda: not client.exists("rl:receipt:1"), 20, "the receipt is gone")
     ended = script("drill", env=env)
     assert ended.returncode == 0, ended.stderr
     assert "307 keys" in ended.stdout

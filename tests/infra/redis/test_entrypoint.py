@@ -117,6 +117,15 @@ def test_a_single_node_needs_nothing_but_a_directory(tmp_path: Path) -> None:
         assert client.role()[0] == "master"
 
 
+def test_a_snapshot_alone_is_not_taken_for_the_data(tmp_path: Path) -> None:
+    """With an append-only file to read, Redis would not look at it, and start empty."""
+    (tmp_path / "dump.rdb").write_text("REDIS0011")
+    ended = script("entrypoint", "redis", env={"REDIS_DIR": str(tmp_path), "REDIS_PORT": str(free_port())})
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "dump.rdb has no append-only file beside it, so Redis would start empty; move it elsewhere" in ended.stderr
+    assert (tmp_path / "dump.rdb").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "env", "sentence"),
     [
@@ -124,6 +133,8 @@ def test_a_single_node_needs_nothing_but_a_directory(tmp_path: Path) -> None:
         (["redis"], {"REDIS_DIR": "/nowhere"}, "REDIS_DIR: /nowhere is not a directory"),
         (["redis"], {"REDIS_ACL": "true"}, "REDIS_ACL=true needs the app's password; set REDIS_PASSWORD_FILE."),
         (["redis"], {"REDIS_PASSWORD_FILE": "/nowhere/x"}, "REDIS_PASSWORD_FILE: cannot read /nowhere/x"),
+        (["redis"], {"REDIS_PASSWORD_FILE": "/dev/null"}, "/dev/null is empty, and an empty password is none"),
+        (["sentinel"], {"SENTINEL_PASSWORD_FILE": "/dev/null"}, "/dev/null is empty, and an empty password is none"),
         (["sentinel"], {}, "REDIS_NODES is empty"),
         (["sentinel"], {"REDIS_NODES": "a:1", "REDIS_SENTINELS": "b:2"}, "set SENTINEL_NODE to this Sentinel's name."),
         (["redis"], {"REDIS_NODES": "a:1", "REDIS_SENTINELS": "b:2"}, "set REDIS_NODE to this node's name."),
@@ -162,3 +173,36 @@ def test_the_secrets_are_found_in_the_credentials_directory(tmp_path: Path) -> N
         node.wait_ready()
         assert all(node.answers(user) for user in ("app", "probe", "backup", "replica", "sentinel"))
         node.send(signal.SIGTERM)
+
+
+def test_two_passwords_are_taken_while_one_of_them_goes_and_no_third(tmp_path: Path) -> None:
+    """Of the users that share the application's, and of those who ask a Sentinel; others keep their one."""
+    for name in ("redis", "sentinel"):
+        (tmp_path / name).write_text(f'{name} "second" \\x\n')
+    second = {f"{name.upper()}_SECOND_PASSWORD_FILE": str(tmp_path / name) for name in ("redis", "sentinel")}
+    with Kit(tmp_path, nodes=2, sentinels=1, **second) as kit:
+        for node in kit.all:
+            node.env.pop("REDIS_BACKUP_PASSWORD_FILE")
+        kit.start()
+        node, sentinel = kit.nodes[0], kit.sentinels[0]
+        for user, own in (
+            ("app", PASSWORDS["redis"]),
+            ("sentinel", PASSWORDS["sentinel"]),
+            ("backup", PASSWORDS["redis"]),
+        ):
+            other = f'{"sentinel" if user == "sentinel" else "redis"} "second" \\x'
+            assert [lets_in(node, user, word) for word in (own, other, "third")] == [True, True, False], user
+        assert not lets_in(node, "probe", 'redis "second" \\x')
+        both = (PASSWORDS["sentinel"], 'sentinel "second" \\x', "third", None)
+        assert [lets_in(sentinel, None, word) for word in both] == [True, True, False, False]
+        sentinel.restart().wait_ready()
+        kit.settle()
+        for place in kit.all:
+            del place.env["REDIS_SECOND_PASSWORD_FILE"], place.env["SENTINEL_SECOND_PASSWORD_FILE"]
+        sentinel.restart().wait_ready()
+        assert [lets_in(sentinel, None, word) for word in both] == [True, False, False, False]
+
+
+def lets_in(node: Node, user: str | None, password: str | None) -> bool:
+    with connect(node.port, username=user, password=password) as client:
+        return answers(client)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from harness.process import REPO, wait_until
 from infra.topology import load
 from infra.topology.plan import plan_of
-from infra.topology.workload import Workload
+from infra.topology.workload import FileMount, Workload
 
 PLAN = plan_of(load.read("prod"))
 MASTER, REPLICA, ABSENT = "relier-redis-master", "relier-redis-replica-1", "relier-redis-replica-2"
@@ -98,10 +98,13 @@ class Stand:
 
     def _back_up(self) -> None:
         """One backup of the master and one drill, by the scripts that production runs."""
-        alone = {"REDIS_SENTINELS": "", "REDIS_NODES": f"{MASTER}:6379"}
+        alone = {"REDIS_SENTINELS": "", "REDIS_NODES": f"{MASTER}:6379", "OFFSITE_BUCKET": "s3://elsewhere"}
+        client = self.file("aws", "#!/bin/sh\n")  # takes whatever it is given
+        client.chmod(0o755)
         for name, env in (("backup", alone), ("drill", {})):
             workload = PLAN[name]
-            container = self.run_workload(replace(workload, argv=workload.argv[:1]), env)
+            files = (*workload.files, FileMount(str(client), "/usr/local/bin/aws"))
+            container = self.run_workload(replace(workload, argv=workload.argv[:1], files=files), env)
             if docker("wait", container).strip() != "0":
                 raise RuntimeError(self.logs(name))
 

@@ -44,6 +44,31 @@ CASES = [
         "redis.persistence.snapshots is empty",
     ),
     Case(
+        "nodes_keep_their_addresses",
+        "prod",
+        {"subnet": "10.9.8.0/24"},
+        {"subnet": GONE},
+        "subnet is missing, but Sentinels need addresses that outlive a node; write a private one such as 10.87.30.0/",
+    ),
+    Case(
+        "nodes_keep_their_addresses",
+        "prod",
+        {},
+        {"subnet": "8.8.8.0/24"},
+        "subnet is 8.8.8.0/24, which is not private; write a private one such as 10.87.30.0/24.",
+    ),
+    Case("nodes_keep_their_addresses", "prod", {}, {"subnet": "10.900.8.0/24"}, "which is not private"),
+    Case(
+        "nodes_keep_their_addresses",
+        "dev",
+        {},
+        {"subnet": "10.9.8.0/24"},
+        "subnet is 10.9.8.0/24, but nothing here needs fixed addresses; remove it.",
+    ),
+    Case(
+        "nodes_keep_their_addresses", "k8s", {}, {"subnet": "10.9.8.0/24"}, "but tier k8s gives no addresses; remove it"
+    ),
+    Case(
         "sentinels_are_an_odd_number",
         "prod",
         {"sentinel.nodes": ["s-1", "s-2", "s-3"]},

@@ -185,6 +185,21 @@ CASES = [
         "telemetry_has_somewhere_to_go", "prod", {}, {"telemetry.grafana": GONE}, "telemetry.publish_grafana needs it"
     ),
     Case(
+        "a_second_password_has_a_server_that_takes_it",
+        "k8s",
+        {"secrets.redis_second": "k8s:a/second", "secrets.sentinel_second": "k8s:a/other"},
+        {"secrets.sentinel_second": "k8s:a/other", "sentinel": GONE, "redis.nodes": ["redis-0"]}
+        | {"redis.min_replicas_to_write": 0, "durability": "local"},
+        "secrets.sentinel_second is k8s:a/other, which nobody here takes; remove it.",
+    ),
+    Case(
+        "a_second_password_has_a_server_that_takes_it",
+        "prod",
+        {},
+        {"secrets.redis_second": "env:SECOND"},
+        "secrets.redis_second is env:SECOND, which tier prod does not take; remove it.",
+    ),
+    Case(
         "offsite_names_no_credentials",
         "prod",
         {"backup.offsite.bucket": "s3://b", "secrets.offsite": "file:/s3"},

@@ -23,19 +23,21 @@ def test_a_managed_redis_leaves_workers_and_the_resurrector_to_us() -> None:
     assert planned(STACK)["worker"] == changed()["worker"]
 
 
-def test_an_address_in_a_secret_is_a_variable_by_reference_and_the_password_a_file() -> None:
+def test_an_address_in_a_secret_is_a_file_as_the_password_is() -> None:
     for workload in planned(STACK).workloads:
-        assert workload.env_from == {"RELIER_REDIS_URL": "k8s:relier-redis/url"}
         assert "RELIER_REDIS_URL" not in workload.env
+        assert workload.env["RELIER_REDIS_URL_FILE"] == "/run/secrets/relier/redis_url"
         assert workload.env["RELIER_REDIS_PASSWORD_FILE"] == "/run/secrets/relier/redis"
-        assert [mount.reference for mount in workload.secrets] == ["k8s:relier-redis/password"]
+        kept = {mount.name: mount.reference for mount in workload.secrets}
+        assert kept == {"redis": "k8s:relier-redis/password", "redis_url": "k8s:relier-redis/url"}
+    assert "redis_url_file" in Settings.model_fields
 
 
 def test_an_address_that_is_written_down_is_a_plain_variable() -> None:
     worker = changed(**{"redis.managed.url": "rediss://r.example.org:6380/1", "redis.managed.username": "app"})[
         "worker"
     ]
-    assert worker.env_from == {}
+    assert [mount.name for mount in worker.secrets] == ["redis"]
     assert worker.env["RELIER_REDIS_URL"] == "rediss://r.example.org:6380/1"
     assert worker.env["RELIER_REDIS_USERNAME"] == "app"
 
@@ -43,7 +45,7 @@ def test_an_address_that_is_written_down_is_a_plain_variable() -> None:
 def test_an_authority_of_its_own_comes_as_a_file_and_is_a_setting() -> None:
     worker = changed(**{"redis.managed.ca": "k8s:relier-redis/ca"})["worker"]
     assert worker.env["RELIER_REDIS_TLS_CA_FILE"] == "/run/secrets/relier/redis_ca"
-    assert {mount.name for mount in worker.secrets} == {"redis", "redis_ca"}
+    assert {mount.name for mount in worker.secrets} == {"redis", "redis_url", "redis_ca"}
     assert "redis_tls_ca_file" in Settings.model_fields
 
 

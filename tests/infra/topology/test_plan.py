@@ -15,7 +15,7 @@ from infra.topology.environment import OWNED
 from infra.topology.plan import plan_of
 from infra.topology.workload import Workload
 from relier.keys import ALL_QUEUES
-from relier.settings import SECRETS, Settings
+from relier.settings import FILED, Settings
 from tests.infra.topology.stacks import TIERS, each, planned, topology
 
 ROOT = Path(__file__).parents[3]
@@ -124,7 +124,7 @@ def test_every_emitted_variable_is_a_setting_and_its_value_parses(
 
 def test_what_the_topology_decides_are_settings() -> None:
     assert {name.removeprefix("RELIER_").lower() for name in OWNED} <= set(Settings.model_fields)
-    assert {f"RELIER_{name.upper()}{suffix}" for name in SECRETS for suffix in ("", "_FILE")} <= set(OWNED)
+    assert {f"RELIER_{name.upper()}{suffix}" for name in FILED for suffix in ("", "_FILE")} <= set(OWNED)
 
 
 def test_every_emitted_variable_is_one_that_the_topology_decides() -> None:

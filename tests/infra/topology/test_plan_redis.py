@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,37 @@ def test_probes_of_redis_read_the_answer_and_take_passwords_from_files(tier: str
     assert workload.live and workload.ready
     paths = {mount.path for mount in workload.secrets}
     for probe in (workload.live, workload.ready):
+        if probe.command == ("/etc/relier/entrypoint", "ready"):
+            continue
         assert probe.command[:2] == ("sh", "-c")
-        assert "| grep -qE" in probe.command[2]
+        assert "| grep -q" in probe.command[2]
         asked = re.findall(r'^REDISCLI_AUTH="\$\(cat (\S+)\)" ', probe.command[2])
         assert set(asked) <= paths
         assert bool(asked) == (tier != "dev")
         assert ("--user probe" in probe.command[2]) == (tier != "dev" and workload.kind == "redis")
     assert "LOADING" in workload.live.command[2]
-    assert "LOADING" not in workload.ready.command[2]
+    assert "LOADING" not in workload.ready.command[-1]
+
+
+def test_pods_are_rolled_by_who_leads_follows_or_sees_the_master() -> None:
+    """What they say of real servers, tests/infra/redis/test_probes.py tries."""
+    plan = planned("k8s")
+    (redis,), (sentinel,) = plan.of_kind("redis"), plan.of_kind("sentinel")
+    assert redis.live and redis.ready and redis.start and sentinel.ready
+    assert redis.ready.command == ("/etc/relier/entrypoint", "ready")
+    assert redis.start.command == redis.live.command
+    assert "sentinel master relier-master" in sentinel.ready.command[2]
+
+
+def test_only_servers_read_a_second_password() -> None:
+    """So nobody else is restarted when it comes and goes, and everybody logs in with the current one."""
+    changes = {"secrets.redis_second": "k8s:a/second", "secrets.sentinel_second": "k8s:a/other"}
+    plan = plan_of(topology("k8s", **changes))
+    readers = {w.name: {mount.name for mount in w.secrets if "second" in mount.name} for w in plan.workloads}
+    assert {name: names for name, names in readers.items() if names} == {
+        "relier-redis": {"redis_second", "sentinel_second"},
+        "relier-sentinel": {"sentinel_second"},
+    }
 
 
 def test_only_who_needs_redis_shares_its_network() -> None:
@@ -60,7 +84,7 @@ def test_only_who_needs_redis_shares_its_network() -> None:
     redis = {workload.name for workload in plan.of_kind("redis", "sentinel")}
     assert reach == redis | {*WORKERS, "resurrector", "backup", "redis-exporter"}
     closed = {tier: {network.name: network.internal for network in planned(tier).networks} for tier in ("dev", "prod")}
-    assert closed == {"dev": {"data": True, "edge": False}, "prod": {"data": False, "edge": False}}
+    assert closed == {"dev": {"data": True, "edge": False}, "prod": {"data": True, "edge": False}}
 
 
 def test_what_is_published_has_a_way_out() -> None:
@@ -184,3 +208,26 @@ def test_nodes_know_the_votes_and_times_of_sentinel() -> None:
         "15000",
     )
     assert plan_of(topology("prod", **{"sentinel.quorum": None}))["relier-sentinel-1"].env["SENTINEL_QUORUM"] == "2"
+
+
+def test_who_talks_to_redis_knows_every_node_by_an_address_that_outlives_it() -> None:
+    """Docker forgets the name of a dead node, and a Sentinel that waits for a resolver elects nobody."""
+    plan = planned("prod")
+    nodes = {w.name: w.address for w in plan.of_kind("redis", "sentinel")}
+    assert len(nodes) == len(set(nodes.values())) == 6
+    for workload in plan.workloads:
+        assert workload.hosts == (nodes if "data" in workload.networks else {})
+        assert workload.address == nodes.get(workload.name)
+
+
+def test_what_the_engine_gives_away_is_no_address_of_a_node() -> None:
+    data = planned("prod").networks[0]
+    assert data.subnet and data.free
+    for address in planned("prod")["worker-high"].hosts.values():
+        assert IPv4Address(address) in IPv4Network(data.subnet)
+        assert IPv4Address(address) not in IPv4Network(data.free)
+
+
+def test_one_node_needs_no_addresses() -> None:
+    assert planned("dev").networks[0].subnet is None
+    assert not any(w.hosts or w.address for w in planned("dev").workloads)

@@ -19,7 +19,10 @@ description: For tests that ask what a run changed.
 
 def _words(said: dict[str, Any]) -> str:
     """Why it failed; of a loop, what its failed items say."""
-    items = [str(row.get("msg", "")) for row in said.get("results", []) if row.get("failed")]
+    failed = [
+        row for row in said.get("results", []) if row.get("failed") or "exception" in row
+    ]  # newer cores: no "failed"
+    items = [str(row.get("msg", "")) for row in failed]
     return "\n".join(dict.fromkeys(items)) or str(said.get("msg", ""))
 
 

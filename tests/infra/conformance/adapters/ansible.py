@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,17 @@ ENTER = (
     'pid=$(systemctl show -p MainPID --value "$1"); unit=$1; program=$2; shift 2; '
     '[ "$pid" -gt 0 ] || { echo "$unit does not run" >&2; exit 97; }; '
     'exec nsenter -t "$pid" -m -- python3 -c "$program" "$pid" "$@"'
+)
+#: One connection a host for the whole run; without it each question costs a handshake.
+SHARED = f"-o ControlMaster=auto -o ControlPersist=60 -o ControlPath={tempfile.gettempdir()}/relier-%C"
+#: Callers append arguments to a command, and ssh hands them to a shell once more; so they are quoted when it starts.
+LATE = (
+    "import os, shlex, sys; n, w = int(sys.argv[1]), sys.argv[2:]; os.execvp(w[0], w[:n] + [*map(shlex.quote, w[n:])])"
+)
+#: The variables of a unit, and those of its files without comments.
+SETTINGS = (
+    'systemctl show -p Environment --value "$1"; '
+    'for f in $(systemctl show -p EnvironmentFiles --value "$1" | cut -d" " -f1); do grep -v "^#" "$f"; done'
 )
 SPAN = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6}
 
@@ -71,7 +84,7 @@ class Hosts:
         options = {"ansible_port": "-p", "ansible_ssh_private_key_file": "-i", "ansible_user": "-l"}
         flags = [part for name, flag in options.items() if name in known for part in (flag, str(known[name]))]
         more = shlex.split(str(known.get("ansible_ssh_common_args", "")))
-        return ["ssh", "-o", "BatchMode=yes", *flags, *more, place, *become, "sh", "-c"]
+        return ["ssh", "-o", "BatchMode=yes", *SHARED.split(), *flags, *more, place, *become, "sh", "-c"]
 
     def _script(self, host: str, script: str, *args: str) -> list[str]:
         """A shell script there; ssh hands its words to a shell once more."""
@@ -94,7 +107,9 @@ class Hosts:
     def instances(self, workload: Workload) -> list[Instance]:
         unit, clock = self.unit(workload), workload.schedule is not None
         asked = unit.replace(".service", ".timer") if clock else unit
-        running = [h for h in self._hosts(workload) if self._run(h, 'systemctl is-active "$1"', asked).code == 0]
+        states = {h: self._run(h, 'systemctl is-active "$1"', asked).out.strip() for h in self._hosts(workload)}
+        # A node that waits for its Sentinels runs, and may be asked.
+        running = [host for host, state in states.items() if state in ("active", "activating")]
         return [self._instance(host, workload, clock) for host in running]
 
     def _instance(self, host: str, workload: Workload, clock: bool) -> Instance:
@@ -107,8 +122,19 @@ class Hosts:
         if prefix[0] == "docker":
             return testinfra.get_host(f"docker://root@{prefix[5]}")
         if prefix[0] == "ssh":
-            return testinfra.get_host(f"ansible://{host}?ansible_inventory={self.inventories[0]}", sudo=True)
+            return self._by_ssh(host)
         return testinfra.get_host("local://", sudo=True)
+
+    def _by_ssh(self, host: str) -> Any:
+        known = self._inventory["_meta"]["hostvars"].get(host, {})
+        user, place = str(known.get("ansible_user", "root")), str(known.get("ansible_host", host))
+        port = f":{known['ansible_port']}" if "ansible_port" in known else ""
+        return testinfra.get_host(
+            f"ssh://{user}@{place}{port}",
+            ssh_identity_file=known.get("ansible_ssh_private_key_file"),
+            ssh_extra_args=f"{SHARED} {known.get('ansible_ssh_common_args', '')}",
+            sudo=user != "root",
+        )
 
     def strangers(self) -> list[str]:
         listing = "systemctl list-units --type=service --state=active --plain --no-legend"
@@ -149,9 +175,11 @@ class Hosts:
         return tuple(f"{known.name}@%h" if word.startswith(f"{known.name}@") else word for word in words)
 
     def _environment(self, instance: Instance, seen: Mapping[str, str]) -> dict[str, str]:
-        """Of the process itself; of a job between two runs, what its unit says."""
+        """Of the process; of jobs between two runs, and of Redis, which writes over its own, what the unit says."""
         pid = seen.get("MainPID", "0")
-        if pid != "0":
+        if UNITS.get(self.plan[instance.workload].kind):
+            entries = shlex.split(self._must(instance.machine, SETTINGS, self.unit(self.plan[instance.workload])))
+        elif pid != "0":
             entries = self._must(instance.machine, 'cat "/proc/$1/environ"', pid).split("\0")
         else:
             entries = shlex.split(seen.get("Environment", ""))
@@ -159,7 +187,10 @@ class Hosts:
 
     def command(self, instance: Instance, argv: Sequence[str]) -> list[str]:
         unit = self.unit(self.plan[instance.workload])
-        return self._script(instance.machine, ENTER, unit, snippets.text("enter"), *argv)
+        words = [word.replace("@%h", f"@{instance.machine}") for word in argv]
+        prefix = self._prefix(instance.machine)
+        late = [sys.executable, "-c", LATE, str(len(prefix))] if prefix[0] == "ssh" else []
+        return [*late, *prefix, ENTER, "sh", unit, snippets.text("enter"), *words]
 
     def own_processes(self, instance: Instance, seen: Sequence[Process]) -> list[Process]:
         """Those of the unit's control group."""

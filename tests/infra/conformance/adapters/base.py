@@ -93,6 +93,8 @@ class Facts:
     grace: float | None = None
     published: Mapping[int, tuple[str, ...]] | None = None
     networks: tuple[str, ...] | None = None
+    address: str | None = None
+    hosts: Mapping[str, str] | None = None
     checks: Mapping[str, Probe] | None = None
     health: str | None = None
     privileges: tuple[str, ...] | None = None

@@ -105,6 +105,8 @@ class Docker:
             grace=config.get("StopTimeout") or 10.0,
             published=_published(host),
             networks=self._networks(seen),
+            address=self._address(seen),
+            hosts=dict(entry.split(":", 1) for entry in host.get("ExtraHosts") or ()),
             checks=_checks(config),
             health=(state.get("Health") or {}).get("Status"),
             privileges=tuple(_privileges(host)),
@@ -114,6 +116,11 @@ class Docker:
     def _networks(self, seen: Mapping[str, Any]) -> tuple[str, ...]:
         attached = seen["NetworkSettings"]["Networks"]
         return tuple(sorted(name.removeprefix(f"{self.project}_") for name in attached if name != "none"))
+
+    def _address(self, seen: Mapping[str, Any]) -> str | None:
+        """Asked for, not given by chance; a container that was never started has it too."""
+        attached = seen["NetworkSettings"]["Networks"].get(f"{self.project}_data") or {}
+        return (attached.get("IPAMConfig") or {}).get("IPv4Address")
 
     def _mounts(self, seen: Mapping[str, Any]) -> Iterator[Mount]:
         for mount in seen["Mounts"]:

@@ -23,6 +23,8 @@ def facts(workload: Workload) -> Facts:
         grace=workload.grace,
         published={port.port: (port.published,) for port in workload.ports if port.published},
         networks=workload.networks,
+        address=workload.address,
+        hosts=workload.hosts,
         checks={"health": workload.health} if workload.health else {},
         health="healthy",
         privileges=(),

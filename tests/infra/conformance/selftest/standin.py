@@ -50,9 +50,16 @@ def planned(workload: Workload, project: str, secrets: Mapping[str, Path], overl
         "grace": ["--stop-timeout", f"{workload.grace:g}"],
         "privileges": ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"],
         "networks": ["--network", f"{project}_{workload.networks[0]}", "--network-alias", workload.name],
+        "addresses": addresses(workload),
         "published": [],
         "checks": probe(workload.health),
     }
+
+
+def addresses(workload: Workload) -> list[str]:
+    """Its own, and the names that it must know without a resolver."""
+    known = [part for name, address in workload.hosts.items() for part in ("--add-host", f"{name}:{address}")]
+    return [*known, *(["--ip", workload.address] if workload.address else [])]
 
 
 class StandIn:
@@ -94,15 +101,9 @@ class StandIn:
 
     def make_networks(self) -> None:
         for network in self.plan.networks:
-            must(
-                [
-                    "docker",
-                    "network",
-                    "create",
-                    *(["--internal"] if network.internal else []),
-                    self.network(network.name),
-                ]
-            )
+            closed = ["--internal"] if network.internal else []
+            pool = ["--subnet", network.subnet, "--ip-range", str(network.free)] if network.subnet else []
+            must(["docker", "network", "create", *closed, *pool, self.network(network.name)])
 
     def network(self, name: str) -> str:
         return f"{self.project}_{name}"

@@ -56,6 +56,7 @@ def test_every_stack_has_cases(stack: Path) -> None:
         ((), "say which tier: make conformance TIER=dev, prod, k8s or bare"),
         (("nope",), "nope is neither a stack nor a file"),
         (("prod", "--backend", "carrier-pigeon"), "invalid choice"),
+        (("k8s", "--overrides", "mine.yml"), "--overrides mine.yml is no file; name a YAML or JSON file."),
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence(words: tuple[str, ...], sentence: str) -> None:
@@ -63,3 +64,11 @@ def test_a_mistake_is_answered_with_a_sentence(words: tuple[str, ...], sentence:
     assert done.returncode != 0
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_a_deployment_was_stood_up_with_is_what_it_is_held_to(tmp_path: Path) -> None:
+    """As `pulumi config get overrides` prints it."""
+    over = tmp_path / "over.json"
+    over.write_text('{"workers": {"worker-low": {"queues": ["low_priority"], "memory": "1gb"}}}')
+    done = run("tests.infra.conformance", "k8s", "--overrides", str(over), "--collect-only", "--backend", "kubectl")
+    assert "test_it_consumes_the_planned_queues_and_no_others[worker-low]" in done.stdout, done.stdout + done.stderr

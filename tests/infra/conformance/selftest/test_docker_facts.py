@@ -46,6 +46,12 @@ def added(rule: str, *options: str) -> Callable[[Flags], Flags]:
     return lambda flags: flags | {rule: [*flags[rule], *options]}
 
 
+def off_the_network(flags: Flags) -> Flags:
+    """Where it has no address of its own either."""
+    hosts = [part for part in flags["addresses"] if part == "--add-host" or ":" in part]
+    return flags | {"networks": [], "addresses": hosts}
+
+
 CHANGES = [
     ("user", changed("user", "--user", "0"), "it runs as 0, the plan says 999:999"),
     ("user", changed("user"), ", the plan says 999:999"),
@@ -61,7 +67,9 @@ CHANGES = [
     ("grace", changed("grace"), "it is killed 10s after a stop, the plan says 60s"),
     ("privileges", changed("privileges", "--cap-drop", "ALL"), "may gain privileges"),
     ("privileges", added("privileges", "--cap-add", "SYS_PTRACE"), "has the capability"),
-    ("networks", changed("networks"), "it is on bridge, the plan says data"),
+    ("networks", off_the_network, "it is on bridge, the plan says data"),
+    ("addresses", changed("addresses"), "it knows relier-redis-master as nothing"),
+    ("addresses", added("addresses", "--add-host", "stranger:10.0.0.1"), "it knows stranger as 10.0.0.1"),
     ("published", changed("published", "-p", "127.0.0.1:0:6379"), "port 6379 is published on 127.0.0.1"),
     ("checks", changed("checks", "--no-healthcheck"), "its health check is missing"),
     ("checks", added("checks", "--health-interval=99s"), "has every 99s, the plan says "),

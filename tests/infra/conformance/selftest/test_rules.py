@@ -16,7 +16,7 @@ from tests.infra.conformance.selftest import planned
 
 PLAN = plan_of(read("prod"))
 HEALTH = (rules.restart, rules.grace, rules.checks, rules.health)
-ROOM = (rules.mounts, rules.read_only_root, rules.published, rules.networks, rules.privileges)
+ROOM = (rules.mounts, rules.read_only_root, rules.published, rules.networks, rules.addresses, rules.privileges)
 EVERY = (rules.image, rules.user, rules.memory, rules.argv, rules.env, *HEALTH, *ROOM)
 RULES: dict[str, rules.Rule] = {rule.__name__: rule for rule in EVERY}
 WORKER, REDIS, PROMETHEUS = PLAN["worker-high"], PLAN["relier-redis-master"], PLAN["prometheus"]
@@ -46,6 +46,10 @@ def written(path: str, **change: Any) -> Callable[[Facts], Facts]:
 
 def variable(**change: str | None) -> Callable[[Facts], Facts]:
     return lambda facts: replace(facts, env={k: v for k, v in {**facts.env, **change}.items() if v is not None})
+
+
+def host(name: str, address: str) -> Callable[[Facts], Facts]:
+    return lambda facts: replace(facts, hosts={**(facts.hosts or {}), name: address})
 
 
 def check(**change: Any) -> Callable[[Facts], Facts]:
@@ -78,6 +82,10 @@ BROKEN: list[tuple[str, Workload, Callable[[Facts], Facts], str, str]] = [
     ("published", PROMETHEUS, lambda f: replace(f, published={}), "not published", "127.0.0.1:9090"),
     ("published", REDIS, lambda f: replace(f, published={6379: ("127.0.0.1:6379",)}), "127.0.0.1:6379", "nowhere"),
     ("networks", REDIS, lambda f: replace(f, networks=("data", "edge")), "data, edge", "data"),
+    ("addresses", WORKER, lambda f: replace(f, hosts={}), "it knows relier-redis-master as nothing", "10.87.30.10"),
+    ("addresses", WORKER, host("relier-sentinel-1", "10.87.30.9"), "relier-sentinel-1 as 10.87.30.9", "10.87.30.60"),
+    ("addresses", WORKER, host("stranger", "10.0.0.1"), "stranger as 10.0.0.1", "nothing"),
+    ("addresses", REDIS, lambda f: replace(f, address=None), "its address is None", "others know it as 10.87.30.10"),
     ("privileges", WORKER, lambda f: replace(f, privileges=("is privileged",)), "is privileged", "nobody"),
     ("checks", WORKER, lambda f: replace(f, checks={}), "missing", "rl probe ready"),
     ("checks", WORKER, check(command=("true",)), "“true”", "rl probe ready"),

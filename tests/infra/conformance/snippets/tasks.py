@@ -13,6 +13,7 @@ from relier.settings import get_settings
 from relier.tasks.chaos import chaos_sleep
 
 RESULT = "celery-task-meta-"
+FEW = 5
 
 
 def push(count: int, seconds: float, **options: Any) -> list[str]:
@@ -40,6 +41,18 @@ def look(ids: list[str]) -> dict[str, Any]:
     return {"tasks": found, "committed": int(redis.get("rl:m:global:success") or 0)}
 
 
+def others(ids: list[str]) -> dict[str, str]:
+    """Tasks of somebody else that run, or have ended within the last two minutes; a few of them."""
+    redis: Any = connect(get_settings())
+    found = {}
+    for kind, said in (("phoenix", "runs"), ("receipt", "ended")):
+        for key in redis.scan_iter(f"rl:{kind}:*", count=1000):
+            task_id = key.decode().rpartition(":")[2]
+            if task_id not in ids and len(found) < FEW:
+                found[task_id] = said
+    return found
+
+
 def wait(ids: list[str], what: str, patience: float) -> dict[str, Any]:
     """Look until all run, or all have ended; then, or when patience ends, what was seen last."""
     deadline = time.monotonic() + patience
@@ -56,7 +69,8 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     before = look([])["committed"]
     ids = push(**asked["push"]) if "push" in asked else asked["ids"]
-    print(json.dumps({"ids": ids, "before": before, **wait(ids, asked["until"], asked.get("patience", 0.0))}))
+    seen = wait(ids, asked["until"], asked.get("patience", 0.0))
+    print(json.dumps({"ids": ids, "before": before, **seen, "others": others(ids)}))
 
 
 main()
