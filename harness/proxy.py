@@ -93,8 +93,10 @@ class Proxy:
     `delay` holds every reply back for that many seconds. `edit` may change the bytes of a reply.
     """
 
-    def __init__(self, port: int, *, delay: float = 0.0, edit: Callable[[bytes], bytes] = bytes) -> None:
-        self.target, self.delay, self.edit = ("127.0.0.1", port), delay, edit
+    def __init__(
+        self, port: int, *, delay: float = 0.0, edit: Callable[[bytes], bytes] = bytes, login: str = ""
+    ) -> None:
+        self.target, self.delay, self.edit, self.login = ("127.0.0.1", port), delay, edit, login
         self.closed = False
         self.flowing = threading.Event()
         self.flowing.set()
@@ -106,10 +108,9 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
-    def url(self, password: str | None = None) -> str:
-        """Database 0 behind the proxy; the password goes through untouched."""
-        secret = f":{password}@" if password else ""
-        return f"redis://{secret}127.0.0.1:{self.port}/0"
+    def url(self) -> str:
+        """Database 0 behind the proxy."""
+        return f"redis://{self.login}127.0.0.1:{self.port}/0"
 
     def lose_reply(self, needle: bytes, *, times: int = 1, then: Hook | None = None, silent: bool = False) -> None:
         """The next requests that hold `needle` are served, but their replies never arrive.

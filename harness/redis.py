@@ -24,6 +24,7 @@ from redis.retry import Retry
 from harness.process import REPO, Process, clean_env, wait_until
 
 BASE_CONF = REPO / "scripts" / "redis" / "redis.conf"
+ACL_TEMPLATE = REPO / "scripts" / "redis" / "users.acl.template"
 OLDEST = (6, 2)
 LOOPBACK = "127.0.0.1"
 # Below the range that Linux hands out to outgoing connections, so that a restart finds its port free.
@@ -71,6 +72,12 @@ def server_version(binary: Path) -> tuple[int, ...]:
     return tuple(map(int, match.groups())) if match else ()
 
 
+def app_rights() -> str:
+    """What `scripts/redis/users.acl.template` grants the application."""
+    lines = ACL_TEMPLATE.read_text().splitlines()
+    return next(line.removeprefix("user app {app} ") for line in lines if line.startswith("user app "))
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on, and another one each time: who asked before may not listen yet."""
     for port in random.sample(PORTS[WORKER % 8 :: 8], 200):
@@ -87,6 +94,8 @@ class RedisServer(Process):
 
     `settings` go after the base file: `RedisServer(maxmemory_policy="allkeys-lru")`, or a mapping for
     names that repeat (`{"save": ["60 1", "300 10"]}`). Passwords go into the file, never on a command line.
+    `app` is the password of a user `app` that may do what the kit grants it: `url` logs in as this one, while
+    `client()` stays the user who may do everything.
     """
 
     _mode: Sequence[str] = ()
@@ -97,6 +106,7 @@ class RedisServer(Process):
         *,
         port: int | None = None,
         password: str | None = None,
+        app: str | None = None,
         base: Path | None = BASE_CONF,
         binary: Path | None = None,
         name: str = "redis",
@@ -109,13 +119,16 @@ class RedisServer(Process):
         self.port = port or free_port()
         self.settings: dict[str, Value] = {**(settings or {}), **more}
         self.binary = binary or find_server()
+        if app:
+            self.settings["user"] = ["default on nopass ~* &* +@all", f"app on >{app} {app_rights()}"]
+        #: What stands before the host in `url`.
+        self.login = f"app:{app}@" if app else f":{quote(password, safe='')}@" if password else ""
         super().__init__([], env=clean_env(), name=name, log=self.directory / "server.log")
 
     @property
     def url(self) -> str:
-        """With the password, when there is one."""
-        secret = f":{quote(self.password, safe='')}@" if self.password else ""
-        return f"redis://{secret}{LOOPBACK}:{self.port}/0"
+        """With the user and the password that its clients need."""
+        return f"redis://{self.login}{LOOPBACK}:{self.port}/0"
 
     def client(self, **options: Any) -> redis.Redis:
         """A client that answers in text and never retries."""

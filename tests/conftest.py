@@ -15,7 +15,7 @@ from harness.redis import LOOPBACK, free_port
 
 for _name in [name for name in os.environ if name.startswith(("RELIER_", "CELERY_", "OTEL_"))]:
     del os.environ[_name]
-os.environ["RELIER_REDIS_URL"] = f"redis://{LOOPBACK}:{free_port()}/0"
+os.environ["RELIER_REDIS_URL"] = f"redis://app:library@{LOOPBACK}:{free_port()}/0"
 # A plugin of some modules, and imported by others, whichever come first.
 pytest.register_assert_rewrite("tests.lib.crew")
 # A script that starts us with `&` has SIGINT ignored, our children would inherit that, and nobody could interrupt them.

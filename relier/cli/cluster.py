@@ -16,7 +16,10 @@ from relier.cli.output import Follow
 app = typer.Typer(no_args_is_help=True, help="The Docker Compose stack.")
 FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 WRAPPER = "infra/compose/cluster"
-Tier = Annotated[str, typer.Option("--tier", help="dev or prod: which of the project's own stacks.")]
+Tier = Annotated[
+    str | None,
+    typer.Option("--tier", help="dev (default) or prod: which of the project's own stacks.", show_default=False),
+]
 
 
 def stack() -> Path | None:
@@ -27,10 +30,12 @@ def stack() -> Path | None:
     if os.environ.get("COMPOSE_FILE"):
         return None
     here = Path.cwd()
-    for folder in (here, *here.parents):
-        for name in (WRAPPER, *FILES):
-            if (folder / name).is_file():
-                return folder / name
+    # The wrapper first, however far above: the project has compose files of its own in folders below it.
+    for names in ((WRAPPER,), FILES):
+        for folder in (here, *here.parents):
+            for name in names:
+                if (folder / name).is_file():
+                    return folder / name
     raise Mistake("There is no compose file here or above; go to the project's folder, or set COMPOSE_FILE.")
 
 
@@ -40,12 +45,21 @@ def wrapper() -> Path | None:
     return found if found and found.name == Path(WRAPPER).name else None
 
 
-def kit(tier: str, *arguments: str) -> bool:
+def kit(tier: str | None, *arguments: str) -> bool:
     """Run the wrapper, if this is the project's folder; it says itself what is wrong."""
     script = wrapper()
     if script is None:
+        if tier and shutil.which("docker"):
+            where = (
+                "COMPOSE_FILE names another stack"
+                if os.environ.get("COMPOSE_FILE")
+                else f"no {WRAPPER} is here or above"
+            )
+            raise Mistake(
+                f"--tier {tier} chooses one of the project's own stacks, and {where}; leave it out, or go there."
+            )
         return False
-    code = subprocess.run([str(script), tier, *arguments], check=False).returncode
+    code = subprocess.run([str(script), tier or "dev", *arguments], check=False).returncode
     if code:
         raise typer.Exit(code)
     return True
@@ -68,7 +82,7 @@ def compose(*arguments: str) -> None:
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach/--no-detach", "-d", help="In the background.")] = True,
-    tier: Tier = "dev",
+    tier: Tier = None,
 ) -> None:
     """Build and start the stack."""
     if not kit(tier, "up"):
@@ -78,14 +92,14 @@ def up(
 
 
 @app.command()
-def down(tier: Tier = "dev") -> None:
+def down(tier: Tier = None) -> None:
     """Stop the stack; its volumes stay."""
     if not kit(tier, "down"):
         compose("down")
 
 
 @app.command()
-def status(tier: Tier = "dev") -> None:
+def status(tier: Tier = None) -> None:
     """Show the services, and whether Redis answers."""
     from relier.cli.quick import doctor
 
@@ -102,7 +116,7 @@ def status(tier: Tier = "dev") -> None:
 def scale(
     workers: Annotated[int, typer.Argument(metavar="N", min=0, help="How many workers.")],
     service: Annotated[str, typer.Option(help="The service to scale.")] = "worker-default",
-    tier: Tier = "dev",
+    tier: Tier = None,
 ) -> None:
     """Run N workers of a service."""
     if not kit(tier, "scale", f"{service}={workers}"):
@@ -113,7 +127,7 @@ def scale(
 def logs(
     service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="One service; default: all.")] = None,
     live: Follow = False,
-    tier: Tier = "dev",
+    tier: Tier = None,
 ) -> None:
     """Show the services' logs."""
     arguments = [*(["--follow"] if live else []), *([service] if service else [])]

@@ -46,14 +46,14 @@ def config(client: Any, name: str) -> str | None:
 
 def _persistence(client: Any, info: dict[str, Any]) -> Iterator[Finding]:
     if not info.get("aof_enabled"):
-        yield warning(
+        yield error(
             "persistence",
             "Redis takes snapshots only, so a crash loses what came after the last one; set appendonly yes.",
         )
     elif config(client, "appendfsync") == "no":
-        yield warning("persistence", "Redis has appendfsync no, so a crash may lose many seconds; set everysec.")
+        yield error("persistence", "Redis has appendfsync no, so a crash may lose many seconds; set everysec.")
     if config(client, "no-appendfsync-on-rewrite") == "yes":
-        yield warning(
+        yield error(
             "persistence",
             "Redis has no-appendfsync-on-rewrite yes, so a crash during a rewrite loses all of it; set no.",
         )

@@ -108,6 +108,28 @@ def test_in_the_projects_folder_each_command_is_its_wrapper(
     assert docker.read_text().splitlines() == expected
 
 
+def test_below_the_wrapper_a_nearer_compose_file_is_not_meant(
+    project: Path, docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper(project, f'echo "$@" >> {docker}')
+    (project / "infra/compose/docker-compose.yml").write_text("services: {}\n")
+    monkeypatch.chdir(project / "infra/compose")
+    assert rl("cluster", "down", "--tier", "prod").exit_code == 0
+    assert docker.read_text() == "prod down\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(("variable", "why"), [("", "no infra/compose/cluster is here"), ("other.yml", "COMPOSE_FILE")])
+def test_a_tier_that_would_have_no_effect_is_refused(
+    project: Path, docker: Path, monkeypatch: pytest.MonkeyPatch, command: str, variable: str, why: str
+) -> None:
+    monkeypatch.setenv("COMPOSE_FILE", variable)
+    done = rl("cluster", *command.split(), "--tier", "prod")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("--tier prod chooses one of the project's own stacks") and why in done.stderr
+    assert not docker.exists()
+
+
 def test_the_wrappers_failure_is_the_commands(project: Path, docker: Path) -> None:
     wrapper(project, "echo 'cluster: not set: REDIS_PASSWORD' >&2; exit 3")
     done = rl("cluster", "up", "--tier", "prod")

@@ -169,15 +169,17 @@ def test_an_evicting_redis_is_an_error_and_other_risks_are_warnings() -> None:
     assert done.returncode == 1
     assert "maxmemory-policy='noeviction', but got 'allkeys-lru'" in done.stdout
     assert "Refusing to start" not in done.stdout
+    assert "error: Redis takes snapshots only" in done.stdout
     assert "warning: Redis has no maxmemory" in done.stdout
 
 
-def test_a_redis_that_drops_idle_clients_or_suspends_its_syncs_is_warned_of() -> None:
+def test_a_redis_that_drops_idle_clients_or_suspends_its_syncs_is_named() -> None:
     odd = {"timeout": "300", "no_appendfsync_on_rewrite": "yes", "maxmemory": "800kb"}
     with RedisServer({name.replace("_", "-"): value for name, value in odd.items()}) as unfit:
         done = rl_process(unfit.url, "config", "validate")
     assert "Redis has timeout 300, so it drops workers that wait for a task; set 0." in done.stdout
-    assert "Redis has no-appendfsync-on-rewrite yes" in done.stdout
+    assert "error: Redis has no-appendfsync-on-rewrite yes" in done.stdout
+    assert done.returncode == 1
     assert "of its maxmemory (819200 bytes), and refuses pushes when it is full" in done.stdout
 
 

@@ -110,7 +110,7 @@ def test_the_table_has_every_script() -> None:
 
 @pytest.fixture
 def proxy(server: RedisServer, db: redis.Redis) -> Iterator[Proxy]:
-    with Proxy(server.port) as running:
+    with Proxy(server.port, login=server.login) as running:
         yield running
 
 

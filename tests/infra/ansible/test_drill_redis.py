@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
 
 from harness.load import Load
 from harness.process import wait_until
+from tests.infra.ansible.play import ROOT, environment
 from tests.infra.ansible.tier import Tier
 
 pytestmark = pytest.mark.hosts
@@ -64,3 +67,13 @@ def test_a_tier_whose_hosts_all_lose_power_at_once_comes_back_with_every_key(who
     whole.settle()
     print(f"\nthe tier was whole again after {time.time() - since:.0f} s")
     assert whole.keys("drill", 200) == 200
+
+
+def test_the_conformance_suite_holds_on_hosts_its_destructive_half_included(whole: Tier) -> None:
+    """The same tests as on every other tier, over `ansible://`."""
+    where = [f"--inventory={path}" for path in whole.where[1::2]]
+    argv = [sys.executable, "-m", "tests.infra.conformance", "bare", "--destructive", *where]
+    done = subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    print(done.stdout[-2000:])
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    whole.settle()

@@ -12,6 +12,8 @@ from tests.infra.ansible.tier import Stay, Tier
 
 pytestmark = pytest.mark.hosts
 POOL = "relier-worker-high.service"
+#: A holder is taken for dead no earlier than this after its last beat: who is back sooner was reported, not missed.
+HEARTBEAT_TTL = 10.0
 QUEUE = "high_priority"
 
 
@@ -72,7 +74,7 @@ def test_tasks_of_a_killed_worker_run_again_at_once(whole: Tier, victim: str, st
     wait_until(lambda: whole.unit(victim, POOL, "ActiveState") == "active", 120, "it runs again")
     print(f"systemd says active after {time.time() - since:.1f} s")
     assert int(whole.unit(victim, POOL, "NRestarts")) == before + 1
-    assert max(gone) < 30
+    assert max(gone) < HEARTBEAT_TTL, "nobody reported the death; the tasks waited for the heartbeat to expire"
 
 
 def test_tasks_of_a_worker_out_of_memory_run_again(whole: Tier, victim: str, stay: Stay) -> None:
@@ -82,7 +84,7 @@ def test_tasks_of_a_worker_out_of_memory_run_again(whole: Tier, victim: str, sta
     since = float(said.split()[-1])
     gone = stay.gone(there, since)
     _report("out of memory in the unit's control group", gone)
-    assert max(gone) < 60
+    assert max(gone) < HEARTBEAT_TTL, "nobody reported the death; the tasks waited for the heartbeat to expire"
     assert whole.unit(victim, POOL, "ActiveState") == "active"
 
 

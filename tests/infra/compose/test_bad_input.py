@@ -123,6 +123,26 @@ def test_development_needs_no_password(cluster: Cluster) -> None:
     assert not cluster.secrets.exists()
 
 
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        (
+            "worker-recovery=0",
+            "0 is no number of workers; each pool needs one at least, or nobody consumes its queues.",
+        ),
+        ("worker-high=2x", "2x is no number of workers; "),
+        ("resurrector=2", "resurrector is no pool of workers; there is one of it, "),
+        ("redis=2", "redis is no pool of workers; there is one of it, "),
+        ("three", "scale wants SERVICE=N, as in: cluster dev scale worker-default=3."),
+    ],
+)
+def test_only_pools_have_a_size_and_none_is_scaled_away(
+    cluster: Cluster, with_engine: None, wanted: str, why: str
+) -> None:
+    assert sentence(cluster.run("dev", "scale", wanted)).startswith(why)
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -1,6 +1,9 @@
 """How the suite is called, and what it says at its end.
 
-    pytest tests/infra/conformance --stack infra/topology/stacks/prod.yaml --backend docker [--destructive]
+    pytest tests/infra/conformance --stack infra/topology/stacks/prod.yaml --hosts docker://relier-prod [--destructive]
+
+`--hosts` is testinfra's own way to name hosts: docker://PROJECT, kubectl://NAMESPACE, ansible://INVENTORY or local://.
+`--backend` with `--project`, `--namespace` or `--inventory` says the same in two words, and has defaults.
 
 Without `--stack` nothing here is collected except the tests of the suite itself.
 """
@@ -17,6 +20,7 @@ import pytest
 
 HERE = Path(__file__).parent
 BACKENDS = ("docker", "kubectl", "ansible", "local")
+NAMED_BY = {"docker": "project", "kubectl": "namespace", "ansible": "inventory"}
 PROGRAMS = {"docker": "docker", "kubectl": "kubectl", "ansible": "ansible", "local": "systemctl"}
 
 
@@ -44,6 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """What does harm comes last, and only when it was asked for."""
     if not config.getoption("--stack", None):
         return
+    _place(config)  # refuses a mistake before anything is asked
     harmful = [item for item in items if "destructive" in item.path.name]
     kept = [item for item in items if item not in harmful]
     if config.getoption("--destructive"):
@@ -66,6 +71,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, found, ids=[getattr(case, "name", str(case)) for case in found])
 
 
+def _place(config: pytest.Config) -> tuple[str, dict[str, Any]]:
+    """The backend, and the name of the deployment there by the backend's own option."""
+    options = {name: config.getoption(f"--{name}") for name in NAMED_BY.values()}
+    address = config.getoption("--hosts")
+    if not address:
+        return str(config.getoption("--backend")), options
+    backend, _, name = str(address).partition("://")
+    if backend not in BACKENDS:
+        raise pytest.UsageError(
+            f"--hosts {address}: write docker://PROJECT, kubectl://NAMESPACE or ansible://INVENTORY."
+        )
+    if name and backend in NAMED_BY:
+        options[NAMED_BY[backend]] = [name] if backend == "ansible" else name
+    return backend, options
+
+
 def _stack(config: pytest.Config) -> Path:
     """The stack file, also by its bare name."""
     given = str(config.getoption("--stack"))
@@ -82,10 +103,9 @@ def deployment(request: pytest.FixtureRequest) -> Any:
     from tests.infra.conformance.adapters import adapter
     from tests.infra.conformance.deployment import Deployment
 
-    backend = str(request.config.getoption("--backend"))
+    backend, options = _place(request.config)
     if shutil.which(PROGRAMS[backend]) is None:
-        pytest.exit(f"--backend {backend}: {PROGRAMS[backend]} is not on PATH; install it, or name another backend.", 2)
-    options = {name: request.config.getoption(f"--{name}") for name in ("project", "namespace", "inventory")}
+        pytest.exit(f"{backend}: {PROGRAMS[backend]} is not on PATH; install it, or name another backend.", 2)
     made = Deployment(_stack(request.config), adapter(backend), **options)
     if not any(made.instances(workload) for workload in made.plan.workloads):
         pytest.exit(f"nothing of {made.plan.name} runs on {backend}; start it first, or name it by its option.", 2)
@@ -107,7 +127,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = list(_rows(terminalreporter.stats))
     if not rows:
         return
-    terminalreporter.section(f"conformance of {config.getoption('--stack')} on {config.getoption('--backend')}")
+    terminalreporter.section(f"conformance of {config.getoption('--stack')} on {_place(config)[0]}")
     width = max(len(row[0]) for row in rows)
     terminalreporter.write_line(f"{'Area':<{width}}  Held  Broken  Skipped  Seconds")
     for area, held, broken, skipped, seconds in rows:

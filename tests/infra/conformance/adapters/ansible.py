@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 import shlex
@@ -29,8 +30,9 @@ ENTER = (
     '[ "$pid" -gt 0 ] || { echo "$unit does not run" >&2; exit 97; }; '
     'exec nsenter -t "$pid" -m -- python3 -c "$program" "$pid" "$@"'
 )
-#: One connection a host for the whole run; without it each question costs a handshake.
-SHARED = f"-o ControlMaster=auto -o ControlPersist=60 -o ControlPath={tempfile.gettempdir()}/relier-%C"
+#: One connection a host for the whole run; without it each question costs a handshake. Its socket lies where nobody
+#: else may put one.
+SHARED = f"-o ControlMaster=auto -o ControlPersist=60 -o ControlPath={tempfile.mkdtemp(prefix='relier-')}/%C"
 #: Callers append arguments to a command, and ssh hands them to a shell once more; so they are quoted when it starts.
 LATE = (
     "import os, shlex, sys; n, w = int(sys.argv[1]), sys.argv[2:]; os.execvp(w[0], w[:n] + [*map(shlex.quote, w[n:])])"
@@ -78,7 +80,7 @@ class Hosts:
         kind, place = str(known.get("ansible_connection", "ssh")), str(known.get("ansible_host", host))
         if kind.endswith("docker"):
             return ["docker", "exec", "-i", "-u", "root", place, "sh", "-c"]
-        become = ["sudo", "-n"] if str(known.get("ansible_user", "root")) != "root" or kind == "local" else []
+        become = ["sudo", "-n"] if _user(known) != "root" or kind == "local" else []
         if kind == "local":
             return [*become, "sh", "-c"]
         options = {"ansible_port": "-p", "ansible_ssh_private_key_file": "-i", "ansible_user": "-l"}
@@ -127,7 +129,7 @@ class Hosts:
 
     def _by_ssh(self, host: str) -> Any:
         known = self._inventory["_meta"]["hostvars"].get(host, {})
-        user, place = str(known.get("ansible_user", "root")), str(known.get("ansible_host", host))
+        user, place = _user(known), str(known.get("ansible_host", host))
         port = f":{known['ansible_port']}" if "ansible_port" in known else ""
         return testinfra.get_host(
             f"ssh://{user}@{place}{port}",
@@ -138,7 +140,8 @@ class Hosts:
 
     def strangers(self) -> list[str]:
         listing = "systemctl list-units --type=service --state=active --plain --no-legend"
-        listing += f" '{self.plan.name}-*' | cut -d' ' -f1"
+        # What an operator runs at this moment by relier-run is theirs.
+        listing += f" '{self.plan.name}-*' | cut -d' ' -f1 | grep -v '^{self.plan.name}-run-'"
         found = []
         for host in self._all():
             planned = {self.unit(workload) for workload in self.plan.workloads if host in self._hosts(workload)}
@@ -276,6 +279,11 @@ class Hosts:
         must(["sh", "-c", f"{shlex.join(source)} | {shlex.join(sink)}"], timeout=120)
         load = 'runuser -u redis -- /etc/relier/restore "$1" "$2" 2>&1; code=$?; rm -f "$2"; exit $code'
         return self._must(target, load, first.volumes[0].path, brought, timeout=300)
+
+
+def _user(known: Mapping[str, Any]) -> str:
+    """Whom SSH logs in as: without a word of the inventory, whoever runs this."""
+    return str(known.get("ansible_user") or getpass.getuser())
 
 
 def _seconds(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +24,7 @@ def collected(*options: str) -> set[str]:
     return {line.partition("::")[0].rpartition("/")[2] for line in done.stdout.splitlines() if "::" in line}
 
 
-SUITE = {f"test_{name}.py" for name in ("workloads", "redis", "sentinel", "fleet", "secrets")}
+SUITE = {f"test_{name}.py" for name in ("workloads", "redis", "sentinel", "fleet", "secrets", "telemetry")}
 
 
 def test_without_a_stack_only_the_tests_of_the_suite_are_there() -> None:
@@ -56,6 +57,7 @@ def test_every_stack_has_cases(stack: Path) -> None:
         ((), "say which tier: make conformance TIER=dev, prod, k8s or bare"),
         (("nope",), "nope is neither a stack nor a file"),
         (("prod", "--backend", "carrier-pigeon"), "invalid choice"),
+        (("prod", "--hosts", "pigeon://loft"), "--hosts pigeon://loft: write docker://PROJECT, kubectl://NAMESPACE or"),
         (("k8s", "--overrides", "mine.yml"), "--overrides mine.yml is no file; name a YAML or JSON file."),
     ],
 )
@@ -72,3 +74,13 @@ def test_what_a_deployment_was_stood_up_with_is_what_it_is_held_to(tmp_path: Pat
     over.write_text('{"workers": {"worker-low": {"queues": ["low_priority"], "memory": "1gb"}}}')
     done = run("tests.infra.conformance", "k8s", "--overrides", str(over), "--collect-only", "--backend", "kubectl")
     assert "test_it_consumes_the_planned_queues_and_no_others[worker-low]" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("address", ["docker://nothing-of-this-name", "kubectl://nothing-of-this-name"])
+def test_a_host_address_names_backend_and_deployment(address: str) -> None:
+    from tests.infra.conformance import conftest
+
+    options = {"--hosts": address, "--backend": "local", "--project": None, "--namespace": None, "--inventory": None}
+    backend, named = conftest._place(SimpleNamespace(getoption=options.__getitem__))  # type: ignore[arg-type]
+    assert backend == address.partition(":")[0]
+    assert {name for name, value in named.items() if value == "nothing-of-this-name"} == {conftest.NAMED_BY[backend]}
