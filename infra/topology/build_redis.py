@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from infra.topology import environment
-from infra.topology.units import number
+from infra.topology.units import milliseconds, number
 from infra.topology.workload import Dependency, FileMount, Port, Probe, SecretMount, VolumeMount, Workload
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ READY = ANSWERS.format("PONG")
 # Where pods are rolled by readiness, a Sentinel must see the master with its password; of a node `entrypoint` knows.
 SEES = "grep -x -A 1 flags | grep -qx master"
 PATIENCE = 10.0  # it asks all Sentinels, and one that is gone does not answer at once
+LOADING = 600.0  # a node with much data reads that long before it answers
+LEAST = 128 * 1024**2  # of what runs Redis' programs, however little the data may be
 # Under an ACL each user takes a password of its own, or shares the one it falls back to.
 USERS = ("probe",)
 SECOND = ("redis_second", "sentinel_second")  # accepted too, while pods with the old and the new one run side by side
@@ -81,10 +83,13 @@ def ask(
 
 
 def redis_probes(topology: Topology, name: str) -> tuple[Probe, Probe, Probe]:
-    """Alive, ready and begun. A pod is ready only once it leads or follows, for an update then takes the next one."""
+    """Alive, ready and begun. A pod is ready only once it leads or follows, for an update then takes the next one.
+
+    Docker has one check, which counts no failure in its start period: there that gives the time to load.
+    """
     where = (topology, name, topology.redis.port, "probe")
     alive, pong = ask(*where, ALIVE), ask(*where, READY)
-    ready, start = Probe(pong, start_period=30.0), Probe(pong, every=5.0, failures=120)
+    ready, start = Probe(pong, start_period=LOADING), Probe(pong, every=5.0, failures=round(LOADING / 5))
     if topology.tier == "k8s":
         ready = replace(ready, command=(f"{HOME}/entrypoint", "ready"), timeout=PATIENCE)
         start = replace(start, command=alive)
@@ -171,8 +176,8 @@ def sentinel_environment(topology: Topology, nodes: tuple[str, ...]) -> dict[str
         "REDIS_ACL": "true" if topology.redis.acl else "false",
         "SENTINEL_PORT": str(part.port),
         "SENTINEL_QUORUM": str(part.votes),
-        "SENTINEL_DOWN_AFTER_MS": number(part.down_after * 1000),
-        "SENTINEL_FAILOVER_TIMEOUT_MS": number(part.failover_timeout * 1000),
+        "SENTINEL_DOWN_AFTER_MS": number(milliseconds(part.down_after)),
+        "SENTINEL_FAILOVER_TIMEOUT_MS": number(milliseconds(part.failover_timeout)),
     }
     named = {"SENTINEL_NODE": environment.address(topology, nodes[0])} if len(nodes) == 1 else {}
     return environment.ordered(known | named)
@@ -215,7 +220,7 @@ def looped(topology: Topology, script: str, every: float) -> tuple[str, ...]:
     return (f"{HOME}/{script}", *waits)
 
 
-def chore(topology: Topology, name: Literal["backup", "drill"], part: Backup | Drill) -> Workload:
+def chore(topology: Topology, name: Literal["backup", "drill"], part: Backup | Drill, needs: int) -> Workload:
     """What runs a script of that name now and then, with the tools of Redis's image; never twice at once."""
     return Workload(
         name=name,
@@ -223,7 +228,7 @@ def chore(topology: Topology, name: Literal["backup", "drill"], part: Backup | D
         image=image_of(topology, topology.redis.image),
         argv=looped(topology, name, part.every),
         user=user(topology),
-        memory=part.memory,
+        memory=part.memory or max(needs, LEAST),
         grace=10.0,
         schedule=part.every,
         update="recreate",
@@ -255,12 +260,15 @@ def backup_dir(topology: Topology, part: Backup) -> str:
 
 
 def backups(topology: Topology) -> Iterator[Workload]:
-    """The copy that leaves the machine."""
+    """The copy that leaves the machine. Its check loads a key at once; few keys are large, so little is set aside."""
     part = topology.backup
     if part is None:
         return
+    job = chore(topology, "backup", part, topology.redis.maxmemory)
     yield replace(
-        chore(topology, "backup", part),
+        job,
+        image=image_of(topology, part.image or topology.redis.image),
+        memory_request=min(LEAST, job.memory) if topology.tier == "k8s" else None,
         grace=30.0,
         env=backup_environment(topology),
         secrets=mounts(topology, "backup", "backup", "sentinel", "offsite"),
@@ -273,9 +281,14 @@ def backups(topology: Topology) -> Iterator[Workload]:
 
 
 def has_a_fresh_backup(part: Backup) -> Probe:
-    """A sidecar runs all day; what matters is whether it has something to show. The drill waits for the first one."""
-    newest = f"find {DATA} -maxdepth 1 -name 'relier-*.rdb' -mmin -{number(-(-part.alert_after // 60))}"
-    return Probe(("sh", "-c", f"{newest} | grep -q ."), start_period=60.0)
+    """A sidecar runs all day; what matters is whether it has something to show. The first one waits for Redis."""
+    return Probe(("sh", "-c", fresh(DATA, part)), start_period=LOADING + 60)
+
+
+def fresh(folder: str, part: Backup) -> str:
+    """Does a folder hold a backup that is no alarm?"""
+    minutes = number(-(-part.alert_after // 60))
+    return f"find {folder} -maxdepth 1 -name 'relier-*.rdb' -mmin -{minutes} | grep -q ."
 
 
 def drills(topology: Topology) -> Iterator[Workload]:
@@ -284,12 +297,24 @@ def drills(topology: Topology) -> Iterator[Workload]:
     if part is None or source is None:
         return
     yield replace(
-        chore(topology, "drill", part),
+        chore(topology, "drill", part, topology.redis.footprint),
+        argv=rehearsed(topology, part, source),
         env=drill_environment(topology, source),
         volumes=drill_volumes(topology, source),
         files=scripts("drill", "restore", "redis.conf"),
-        depends_on=(Dependency("backup"),) if topology.on_docker else (),
+        depends_on=(Dependency("backup", "started"),) if topology.on_docker else (),
     )
+
+
+def rehearsed(topology: Topology, part: Drill, source: Backup) -> tuple[str, ...]:
+    """Beside a sidecar it begins with a fresh backup, or it would fail and be silent until the next time.
+
+    It waits by itself, for an engine that starts anew starts all at once, and a backup that is late stops nobody else.
+    """
+    argv = looped(topology, "drill", part.every)
+    if not topology.on_docker:
+        return argv
+    return ("/bin/sh", "-c", f"until {fresh(source.dir, source)}; do sleep 10; done; exec {' '.join(argv)}")
 
 
 def drill_environment(topology: Topology, source: Backup) -> dict[str, str]:

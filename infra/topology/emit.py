@@ -15,7 +15,7 @@ from infra.topology import environment, yamlio
 from infra.topology.build_redis import FALLBACK, overlay_source
 from infra.topology.model import Persistence, Topology
 from infra.topology.plan import Plan, plan_of
-from infra.topology.units import number, size
+from infra.topology.units import milliseconds, number, size
 from infra.topology.workload import Workload
 
 SCHEMA = "infra/topology/stacks/topology.schema.json"
@@ -95,13 +95,22 @@ def env_example(topology: Topology, stack: str) -> str:
     """What Compose asks for, and what may be changed without touching a file."""
     needed = "".join(f"{name}=\n" for name in required_variables(topology))
     shared = environment.ordered(environment.common(topology))
-    optional = "".join(f"# {name}={value}\n" for name, value in shared.items())
+    tuned = _commented({name: value for name, value in shared.items() if name in environment.TUNABLE})
+    fixed = _commented({name: value for name, value in shared.items() if name not in environment.TUNABLE})
     return (
         f"{origin(stack)}# Copy it to .env, which git ignores. Compose refuses to start while one of these is empty.\n"
         f"{needed}\n# The image of workers and resurrector; by digest where you have one.\n"
-        f"# APP_IMAGE={topology.app.image}\n\n{_subnet(topology)}"
-        f"# What every process is told, with its value. Change it in the stack.\n{optional}"
+        f"# APP_IMAGE={topology.app.image}\n\n"
+        "# The image of backups, where copies go offsite: one with Redis and an S3 client (docs/docker.md).\n"
+        f"# BACKUP_IMAGE=relier-backup:1.0.0\n\n{_subnet(topology)}"
+        f"# Settings that Compose takes from here, with the stack's values.\n{tuned}\n"
+        "# What every process is told besides, tied to containers or addresses: change it in the stack and the YAML.\n"
+        f"{fixed}"
     )
+
+
+def _commented(variables: dict[str, str]) -> str:
+    return "".join(f"# {name}={value}\n" for name, value in variables.items())
 
 
 def _subnet(topology: Topology) -> str:
@@ -159,8 +168,8 @@ def _redis_vars(topology: Topology, plan: Plan) -> dict[str, Any]:
             "sentinel_port": part.port,
             "sentinel_master_name": part.master_name,
             "sentinel_quorum": part.votes,
-            "sentinel_down_after_ms": _tidy(part.down_after * 1000),
-            "sentinel_failover_timeout_ms": _tidy(part.failover_timeout * 1000),
+            "sentinel_down_after_ms": _tidy(milliseconds(part.down_after)),
+            "sentinel_failover_timeout_ms": _tidy(milliseconds(part.failover_timeout)),
         }
     return known
 

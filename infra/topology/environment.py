@@ -53,6 +53,22 @@ OWNED = {
     "RELIER_RUNTIME_DIR": "tier",
 }
 
+#: What Compose takes from `.env` too: neither an address, nor tied to a container's limits, disks or grace.
+TUNABLE = frozenset(
+    {
+        "RELIER_DURABILITY",
+        "RELIER_HEARTBEAT_TTL",
+        "RELIER_RESURRECTION_CHECK_INTERVAL",
+        "RELIER_IDEMPOTENCY_INFLIGHT_TTL",
+        "RELIER_SOFT_TIMEOUT",
+        "RELIER_HARD_TIMEOUT",
+        "RELIER_ADMISSION_LIMIT",
+        "RELIER_ADMISSION_WINDOW",
+        "RELIER_LOG_LEVEL",
+        "RELIER_OTEL_ENABLED",
+    }
+)
+
 DEBIANS = {"redis": "redis-server.service", "sentinel": "redis-sentinel.service"}
 
 

@@ -141,6 +141,11 @@ class Offsite(Part):
 class Backup(Part):
     """Snapshots taken over the wire from a healthy replica."""
 
+    image: Text | None = Field(
+        default=None,
+        description="One with Redis and an S3 client, for copies offsite; default: the Redis image.",
+        examples=["relier-backup:1.0.0"],
+    )
     every: Seconds = Field(default=3600.0, examples=["1h"])
     keep: Seconds = Field(default=604_800.0, examples=["7d"])
     alert_after: Seconds = Field(
@@ -148,7 +153,9 @@ class Backup(Part):
     )
     dir: Path = Field(default="/var/backups/relier", examples=["/var/backups/relier"])
     storage: Size = Field(default=20 * 1024**3, examples=["20gb"])
-    memory: Size = Field(default=128 * 1024**2, examples=["128mb"])
+    memory: Size | None = Field(
+        default=None, description="It must hold the largest key; default: redis.maxmemory.", examples=["2gb"]
+    )
     offsite: Offsite | None = None
 
 
@@ -156,7 +163,9 @@ class Drill(Part):
     """The rehearsal: the newest backup is loaded into a throw-away server and counted."""
 
     every: Seconds = Field(default=604_800.0, examples=["7d"])
-    memory: Size = Field(default=1024**3, description="It must hold the data.", examples=["2gb"])
+    memory: Size | None = Field(
+        default=None, description="It must hold the data; default: half more than redis.maxmemory.", examples=["3gb"]
+    )
 
 
 class Telemetry(Part):

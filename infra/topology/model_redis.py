@@ -10,6 +10,7 @@ from infra.topology.parts import Name, Part, Publish, Reference, Text, broken_ru
 from infra.topology.units import Count, Seconds, Size
 
 RESERVED = 128
+MIB = 1024**2
 
 
 class Persistence(Part):
@@ -95,6 +96,11 @@ class Redis(Part):
     def replicas(self) -> int:
         """How many nodes follow the master."""
         return self.managed.replicas if self.managed else len(self.nodes) - 1
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of a server that holds all data, in whole MiB: its pages are never full, so it takes half more."""
+        return -(-3 * self.maxmemory // (2 * MIB)) * MIB
 
 
 class Sentinel(Part):

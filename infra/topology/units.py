@@ -34,7 +34,8 @@ def _size(value: Any) -> int:
 
 
 def _span(value: Any) -> float:
-    return float(_parse(value, SPANS, A_SPAN))
+    # 1.1h is 3960 s, and not 3960.0000000000005: scripts take whole numbers.
+    return round(float(_parse(value, SPANS, A_SPAN)), 6)
 
 
 def _above_zero(value: float) -> float:
@@ -74,6 +75,11 @@ def span(value: float) -> str:
         return f"{number(value)}s"
     name, factor = next((n, f) for n, f in reversed(SPANS.items()) if value % f == 0)
     return f"{value / factor:g}{name}"
+
+
+def milliseconds(value: float) -> float:
+    """Of seconds, without what a binary fraction adds."""
+    return round(value * 1000, 3)
 
 
 def number(value: float) -> str:

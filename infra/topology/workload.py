@@ -22,6 +22,11 @@ class Probe:
     failures: int = 3
     start_period: float = 0.0
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a process that never answered is given up."""
+        return self.start_period + self.failures * (self.every + self.timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class SecretMount:

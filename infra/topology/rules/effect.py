@@ -28,6 +28,7 @@ EFFECTIVE: dict[str, tuple[str, ...]] = {
     "resurrector.cpu_request": ("k8s",),
     "checkpoints.size": ("k8s",),
     "checkpoints.storage_class": ("k8s",),
+    "backup.image": IMAGES,
     "backup.storage": ("k8s",),
     "telemetry.collector": DOCKER,
     "telemetry.prometheus": DOCKER,

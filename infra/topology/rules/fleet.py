@@ -146,12 +146,17 @@ def timeouts_are_in_order(topology: Topology) -> Iterator[Finding]:
 
 @rule
 def settings_take_whole_seconds(topology: Topology) -> Iterator[Finding]:
-    for path, value in {
-        "timeouts.inflight": topology.timeouts.inflight,
-        "admission.window": topology.admission.window,
-    }.items():
+    for path, value in counted_seconds(topology).items():
         if value != int(value):
             yield wrong(path, span(value), "but must be whole seconds", f"write {span(int(value) + 1)}")
+
+
+def counted_seconds(topology: Topology) -> dict[str, float]:
+    """Spans of settings that are whole numbers, and of scripts whose shell knows no others."""
+    found = {"timeouts.inflight": topology.timeouts.inflight, "admission.window": topology.admission.window}
+    if part := topology.backup:
+        found |= {f"backup.{name}": getattr(part, name) for name in ("every", "keep", "alert_after")}
+    return found | ({"drill.every": topology.drill.every} if topology.drill else {})
 
 
 @rule

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from infra.topology.rules.finding import Finding, missing, rule, wrong
-from infra.topology.units import size, span
+from infra.topology.units import milliseconds, number, size, span
 
 if TYPE_CHECKING:
     from infra.topology.model import Redis, Topology
@@ -135,6 +135,15 @@ def a_failover_is_quicker_than_a_false_death(topology: Topology) -> Iterator[Fin
 
 
 @rule
+def sentinel_takes_whole_milliseconds(topology: Topology) -> Iterator[Finding]:
+    for name in ("down_after", "failover_timeout") if topology.sentinel else ():
+        value = milliseconds(getattr(topology.sentinel, name))
+        if value != int(value):
+            shown, instead = f"{number(value)}ms", f"write {int(value) + 1}ms"
+            yield wrong(f"sentinel.{name}", shown, "but must be whole milliseconds", instead)
+
+
+@rule
 def production_survives_a_node(topology: Topology) -> Iterator[Finding]:
     if topology.tier == "prod" and topology.sentinel is None:
         yield missing("sentinel", "but tier prod survives the loss of a node", "name three Sentinels and two replicas")
@@ -161,13 +170,22 @@ def backups_add_up(topology: Topology) -> Iterator[Finding]:
 
 
 @rule
+def a_backup_has_room_for_its_check(topology: Topology) -> Iterator[Finding]:
+    """`redis-check-rdb` loads each key whole, and one long list or hash may be nearly all of the data."""
+    part, most = topology.backup, topology.redis.maxmemory
+    if part and part.memory and part.memory < most:
+        why = f"below redis.maxmemory ({size(most)}), and the check loads each key whole"
+        yield wrong("backup.memory", size(part.memory), why, f"write {size(most)} or more, or leave it out")
+
+
+@rule
 def a_drill_has_a_backup_and_room(topology: Topology) -> Iterator[Finding]:
     drill, redis = topology.drill, topology.redis
     if drill and not topology.backup:
         yield missing("backup", "but drill loads the newest one", "write backup: {} for the defaults, or remove drill")
-    if drill and drill.memory < redis.maxmemory:
-        why = f"below redis.maxmemory ({size(redis.maxmemory)}), so a full backup does not load"
-        yield wrong("drill.memory", size(drill.memory), why, f"write {size(redis.maxmemory)} or more")
+    if drill and drill.memory and drill.memory < redis.footprint:
+        why = f"below 1.5 × redis.maxmemory ({size(redis.maxmemory)}), so a full backup does not load"
+        yield wrong("drill.memory", size(drill.memory), why, f"write {size(redis.footprint)} or more, or leave it out")
 
 
 @rule

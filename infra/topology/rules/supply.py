@@ -29,6 +29,8 @@ def images(topology: Topology) -> dict[str, str]:
     parts: dict[str, str | None] = {"app.image": topology.app.image, "redis.image": ours}
     if topology.sentinel:
         parts["sentinel.image"] = topology.sentinel.image
+    if topology.backup:
+        parts["backup.image"] = topology.backup.image
     for name in ("collector", "prometheus", "grafana", "redis_exporter"):
         parts[f"telemetry.{name}"] = getattr(topology.telemetry, name)
     return {path: image for path, image in parts.items() if image}
@@ -181,6 +183,14 @@ def offsite_names_no_credentials(topology: Topology) -> Iterator[Finding]:
         yield wrong("backup.offsite.bucket", without_login(part.bucket), "no bucket", "write s3://bucket/prefix")
     if part and part.endpoint and not re.fullmatch(r"https?://[\w.:-]+/?", part.endpoint):
         yield wrong("backup.offsite.endpoint", without_login(part.endpoint), "no address", "write https://host")
+
+
+@rule
+def offsite_has_a_client(topology: Topology) -> Iterator[Finding]:
+    part = topology.backup
+    if part and part.offsite and topology.containers and not part.image:
+        why = "but for backup.offsite the Redis image has no S3 client"
+        yield missing("backup.image", why, "write one with aws or rclone, such as relier-backup:1.0.0")
 
 
 @rule

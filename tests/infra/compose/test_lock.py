@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from infra.topology import plan_of
 from infra.topology import read as stack
+from infra.topology.environment import TUNABLE
 from tests.infra.compose import resolved
 from tests.infra.compose.resolved import FILES, GIVEN, KIT, ROOT
 from tests.infra.compose.resolved_plan import differences, planned
@@ -88,7 +89,27 @@ def test_without_a_secret_the_file_refuses_and_says_what_to_do() -> None:
 @pytest.mark.parametrize("tier", TIERS)
 def test_no_file_names_a_password_or_the_environment_of_one(tier: str) -> None:
     variables = set(re.findall(r"\$\{(\w+)", FILES[tier].read_text()))
-    assert variables - set(GIVEN) - {"DATA_SUBNET"} == {"APP_IMAGE", "PIP_INDEX_URL"}
+    assert variables - set(GIVEN) - {"DATA_SUBNET"} == {"APP_IMAGE", "BACKUP_IMAGE", "PIP_INDEX_URL", *TUNABLE}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_setting_in_dotenv_reaches_every_process_of_the_application(tier: str) -> None:
+    """Each under its own name, and nothing else changes but what is named for it."""
+    plain = resolved.form(resolved.read(tier))
+    given = {name: f"from-dotenv-{number}" for number, name in enumerate(sorted(TUNABLE))}
+    found = resolved.form(resolved.read(tier), {**GIVEN, **given})
+    for workload in plan_of(stack(tier)).workloads:
+        app = workload.kind in ("worker", "resurrector")
+        before, after = (form["services"][workload.name] for form in (plain, found))
+        assert after.get("environment", {}) == before.get("environment", {}) | (given if app else {})
+        assert (given["RELIER_LOG_LEVEL"] in after["command"]) == app
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_image_with_a_client_of_s3_is_for_backups_alone(tier: str) -> None:
+    found = resolved.form(resolved.read(tier), {**GIVEN, "BACKUP_IMAGE": "relier-backup:1.0.0"})
+    users = [name for name, service in found["services"].items() if service["image"] == "relier-backup:1.0.0"]
+    assert users == ["backup"]
 
 
 @pytest.mark.parametrize("tier", TIERS)

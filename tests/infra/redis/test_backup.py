@@ -138,6 +138,19 @@ def test_a_torn_transfer_gets_no_name(env: dict[str, str], tmp_path: Path) -> No
     assert not list(Path(env["BACKUP_DIR"]).glob("relier-*.rdb"))
 
 
+def test_a_check_that_is_killed_asks_for_memory(env: dict[str, str], tmp_path: Path) -> None:
+    """As the kernel ends it where the container is too small for its largest key. The snapshot itself may be whole."""
+    path = Path(path_with(tmp_path / "bin", *REDIS_PROGRAMS))
+    for check in path.glob("*-check-rdb"):
+        check.write_text("#!/bin/sh\nkill -KILL $$\n")
+    ended = script("backup", env=env | {"PATH": str(path), "BACKUP_WAIT": "30"})
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "-check-rdb was ended by signal 9 while it checked what" in ended.stderr
+    assert "most likely for want of memory; give the backup more memory (backup.memory)" in ended.stderr
+    assert "is not a whole snapshot" not in ended.stderr
+    assert not list(Path(env["BACKUP_DIR"]).glob("*.rdb"))
+
+
 def test_an_offsite_copy_without_a_client_is_one_sentence(env: dict[str, str], tmp_path: Path) -> None:
     extra = {"OFFSITE_BUCKET": "s3://bucket/prefix", "PATH": path_with(tmp_path / "bin", *REDIS_PROGRAMS)}
     ended = script("backup", env=env | extra)

@@ -18,6 +18,7 @@ WRITTEN: list[tuple[str, str, object, str]] = [
     ("resurrector.cpu_request", "prod", 0.1, "k8s"),
     ("checkpoints.size", "prod", "5gb", "k8s"),
     ("checkpoints.storage_class", "prod", "standard", "k8s"),
+    ("backup.image", "bare", "relier-backup:1.0.0", "dev or prod or k8s"),
     ("backup.storage", "bare", "20gb", "k8s"),
     ("telemetry.collector", "k8s", "otel/opentelemetry-collector-contrib:0.120.0", "dev or prod"),
     ("telemetry.prometheus", "bare", "prom/prometheus:v2.53.3", "dev or prod"),

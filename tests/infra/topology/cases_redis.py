@@ -139,6 +139,20 @@ CASES = [
         {"sentinel.failover_timeout": "4s"},
         "sentinel.failover_timeout is 4s, below sentinel.down_after (5s)",
     ),
+    Case(
+        "sentinel_takes_whole_milliseconds",
+        "prod",
+        {"sentinel.down_after": "1005ms"},
+        {"sentinel.down_after": "0.5ms"},
+        "sentinel.down_after is 0.5ms, but must be whole milliseconds; write 1ms.",
+    ),
+    Case(
+        "sentinel_takes_whole_milliseconds",
+        "bare",
+        {"sentinel.failover_timeout": "15.001s"},
+        {"sentinel.failover_timeout": "15.0005s"},
+        "sentinel.failover_timeout is 15000.5ms, but must be whole milliseconds; write 15001ms.",
+    ),
     Case("production_survives_a_node", "k8s", NO_SENTINEL, {"tier": "prod", **NO_SENTINEL}, "sentinel is missing, but"),
     Case(
         "production_has_backups",
@@ -174,9 +188,25 @@ CASES = [
     Case(
         "a_drill_has_a_backup_and_room",
         "prod",
-        {"drill.memory": "2gb"},
-        {"drill.memory": "2047mb"},
-        "drill.memory is 2047mb, below redis.maxmemory (2gb), so a full backup does not load; write 2gb or more.",
+        {"drill.memory": "3gb"},
+        {"drill.memory": "3071mb"},
+        "drill.memory is 3071mb, below 1.5 × redis.maxmemory (2gb), so a full backup does not load; "
+        "write 3gb or more, or leave it out.",
+    ),
+    Case(
+        "a_backup_has_room_for_its_check",
+        "k8s",
+        {"backup.memory": "2gb"},
+        {"backup.memory": "2047mb"},
+        "backup.memory is 2047mb, below redis.maxmemory (2gb), and the check loads each key whole; "
+        "write 2gb or more, or leave it out.",
+    ),
+    Case(
+        "a_backup_has_room_for_its_check",
+        "prod",
+        {"redis.maxmemory": "1gb", "backup.memory": "1gb"},
+        {"backup.memory": "128mb"},
+        "backup.memory is 128mb, below redis.maxmemory (2gb)",
     ),
     Case(
         "node_names_are_names_of_their_own",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.infra.topology.stacks import GONE, Case
 
 DIGEST = "@sha256:" + "0" * 64
+OFFSITE = {"backup.image": "relier-backup:1.0.0", "secrets.offsite": "file:/s3"}
 
 CASES = [
     Case(
@@ -20,6 +21,13 @@ CASES = [
         {"redis.image": "valkey/valkey:8.1"},
         {"redis.image": "redis:latest"},
         "such as redis:1.2, or a digest.",
+    ),
+    Case(
+        "images_stand_still",
+        "prod",
+        {"backup.image": "relier-backup:1.0.0"},
+        {"backup.image": "relier-backup:latest"},
+        "backup.image is relier-backup:latest, which floats; write a version, such as relier-backup:1.2, or a digest.",
     ),
     Case(
         "images_stand_still",
@@ -91,8 +99,8 @@ CASES = [
     Case(
         "the_secrets_that_are_needed_are_named",
         "prod",
-        {"backup.offsite.bucket": "s3://b/p", "secrets.offsite": "file:/s3"},
-        {"backup.offsite.bucket": "s3://b/p"},
+        {"backup.offsite.bucket": "s3://b/p", **OFFSITE},
+        {"backup.offsite.bucket": "s3://b/p", "backup.image": "relier-backup:1.0.0"},
         "secrets.offsite is missing, but backup.offsite needs credentials",
     ),
     Case(
@@ -202,16 +210,31 @@ CASES = [
     Case(
         "offsite_names_no_credentials",
         "prod",
-        {"backup.offsite.bucket": "s3://b", "secrets.offsite": "file:/s3"},
-        {"backup.offsite.bucket": "https://key:hunter2@s3", "secrets.offsite": "file:/s3"},
+        {"backup.offsite.bucket": "s3://b", **OFFSITE},
+        {"backup.offsite.bucket": "https://key:hunter2@s3", **OFFSITE},
         "backup.offsite.bucket is https://…@s3, no bucket; write s3://bucket/prefix.",
     ),
     Case(
         "offsite_names_no_credentials",
         "prod",
-        {"backup.offsite": {"bucket": "s3://b", "endpoint": "https://s3:9000"}, "secrets.offsite": "file:/s3"},
-        {"backup.offsite": {"bucket": "s3://b", "endpoint": "https://k:hunter2@s3"}, "secrets.offsite": "file:/s3"},
+        {"backup.offsite": {"bucket": "s3://b", "endpoint": "https://s3:9000"}, **OFFSITE},
+        {"backup.offsite": {"bucket": "s3://b", "endpoint": "https://k:hunter2@s3"}, **OFFSITE},
         "backup.offsite.endpoint is https://…@s3, no address; write https://host.",
+    ),
+    Case(
+        "offsite_has_a_client",
+        "prod",
+        {"backup.offsite.bucket": "s3://b", **OFFSITE},
+        {"backup.offsite.bucket": "s3://b", "secrets.offsite": "file:/s3"},
+        "backup.image is missing, but for backup.offsite the Redis image has no S3 client; "
+        "write one with aws or rclone, such as relier-backup:1.0.0.",
+    ),
+    Case(
+        "offsite_has_a_client",
+        "bare",  # where the host's own client is taken
+        {"backup.offsite.bucket": "s3://b", "secrets.offsite": "file:/s3"},
+        {"tier": "k8s", "backup.offsite.bucket": "s3://b"},
+        "backup.image is missing",
     ),
     Case(
         "variables_are_settings",

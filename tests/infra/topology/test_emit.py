@@ -14,6 +14,7 @@ import yaml
 
 from infra.topology import emit, load
 from infra.topology.__main__ import main
+from infra.topology.environment import OWNED, TUNABLE
 from infra.topology.plan import plan_of
 from relier.settings import Settings
 from tests.infra.topology.stacks import TIERS, stack, topology
@@ -95,6 +96,14 @@ def example(stacked: str = "prod") -> dict[str, str]:
 def test_the_example_asks_for_every_secret_and_holds_none() -> None:
     empty = {name for name, value in example().items() if not value}
     assert empty == {"REDIS_PASSWORD", "SENTINEL_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}
+
+
+def test_the_example_tells_what_compose_takes_from_it() -> None:
+    text = emit.files(load.read("prod"), "prod")[emit.ENV_EXAMPLE]
+    taken, _, rest = text.partition("Settings that Compose takes")[2].partition("told besides")
+    assert {line[2:].partition("=")[0] for line in taken.splitlines() if line[:9] == "# RELIER_"} == TUNABLE
+    assert "# RELIER_GRACEFUL_SHUTDOWN_TIMEOUT=30\n" in rest
+    assert set(OWNED) > TUNABLE
 
 
 def test_every_value_of_the_example_parses_as_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -128,7 +131,58 @@ def test_the_drill_only_reads_backups_and_talks_to_nobody() -> None:
     ]
     settings = {"BACKUP_ALERT_SECONDS": "7200", "BACKUP_DIR": "/var/backups/relier"}
     assert drill.env == settings | {"TMPDIR": "/data", "METRICS_DIR": "/data"}
-    assert [(wait.name, wait.condition) for wait in drill.depends_on] == [("backup", "healthy")]
+    assert [(wait.name, wait.condition) for wait in drill.depends_on] == [("backup", "started")]
+
+
+@pytest.mark.parametrize("tier", ["dev", "prod"])
+def test_a_drill_beside_a_sidecar_begins_with_a_fresh_backup(tier: str, tmp_path: Path) -> None:
+    """The first may come late, and a volume that was kept may hold old ones; neither is worth an alarm of a week."""
+    shell, flag, waiting = planned(tier)["drill"].argv
+    changes = {"/var/backups/relier": str(tmp_path), "sleep 10": "sleep 0.05", "/etc/relier/drill": "echo drill"}
+    for before, after in changes.items():
+        assert before in waiting
+        waiting = waiting.replace(before, after)
+    old = tmp_path / "relier-1.rdb"
+    old.touch()
+    os.utime(old, (time.time() - 7300,) * 2)
+    with subprocess.Popen([shell, flag, waiting], stdout=subprocess.PIPE, text=True) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        (tmp_path / "relier-2.rdb").touch()
+        assert process.communicate(timeout=10)[0].startswith("drill --every ")
+
+
+def test_on_hosts_and_kubernetes_a_drill_is_called_by_the_clock() -> None:
+    assert planned("k8s")["drill"].argv == planned("bare")["drill"].argv == ("/etc/relier/drill",)
+
+
+def test_a_backup_can_load_its_largest_key_and_a_drill_all_of_the_data() -> None:
+    memory = {tier: [planned(tier)[name].memory // 1024**2 for name in ("backup", "drill")] for tier in TIERS}
+    assert memory == {"dev": [512, 768], "prod": [2048, 3072], "k8s": [2048, 3072], "bare": [2048, 3072]}
+    small = plan_of(topology("dev", **{"redis.maxmemory": "1mb"}))
+    assert small["backup"].memory == small["drill"].memory == 128 * 1024**2
+    odd = plan_of(topology("dev", **{"redis.maxmemory": "333mb"}))
+    assert odd["drill"].memory == 500 * 1024**2
+    given = plan_of(topology("prod", **{"backup.memory": "5gb", "drill.memory": "6gb"}))
+    assert (given["backup"].memory, given["drill"].memory) == (5 * 1024**3, 6 * 1024**3)
+
+
+def test_little_is_set_aside_for_a_backup_where_a_scheduler_asks() -> None:
+    assert planned("k8s")["backup"].memory_request == 128 * 1024**2
+    changes = {"redis.maxmemory": "64mb", "backup.memory": "64mb"}
+    assert plan_of(topology("k8s", **changes))["backup"].memory_request == 64 * 1024**2
+    assert planned("prod")["backup"].memory_request is None
+
+
+def test_docker_gives_a_node_the_time_to_load_that_its_start_probe_gives() -> None:
+    """An unhealthy node ends a start, and then the tier is taken down."""
+    for tier in ("dev", "prod"):
+        for node in planned(tier).of_kind("redis"):
+            assert node.health and node.start
+            assert node.health.start_period == node.start.every * node.start.failures == 600
+            assert node.health.patience == 600 + 3 * (10 + 5)
+        backup = planned(tier)["backup"].health
+        assert backup and backup.start_period > 600
 
 
 def test_backups_lie_where_the_images_user_may_write() -> None:
@@ -138,7 +192,8 @@ def test_backups_lie_where_the_images_user_may_write() -> None:
 
 def test_a_backup_goes_offsite_with_an_address_a_bucket_and_credentials_of_its_own() -> None:
     place = {"bucket": "s3://b/p", "endpoint": "https://s3.example.org"}
-    changes = {"backup.offsite": place, "secrets.offsite": "file:/etc/relier/s3"}
+    image = {"backup.image": "relier-backup:1.0.0"}
+    changes = {"backup.offsite": place, "secrets.offsite": "file:/etc/relier/s3", **image}
     backup = plan_of(topology("prod", **changes))["backup"]
     assert (backup.env["OFFSITE_BUCKET"], backup.env["OFFSITE_ENDPOINT"]) == ("s3://b/p", "https://s3.example.org")
     assert backup.secrets[-1].path == "/run/secrets/offsite"
@@ -146,6 +201,14 @@ def test_a_backup_goes_offsite_with_an_address_a_bucket_and_credentials_of_its_o
     plain = plan_of(topology("prod", **{**changes, "backup.offsite": {"bucket": "s3://b/p"}}))["backup"]
     assert "OFFSITE_ENDPOINT" not in plain.env
     assert planned("prod")["backup"].networks == ("data",)
+
+
+@pytest.mark.parametrize("tier", ["dev", "prod", "k8s"])
+def test_an_image_of_backups_is_no_other_workloads(tier: str) -> None:
+    plain, own = planned(tier), plan_of(topology(tier, **{"backup.image": "relier-backup:1.0.0"}))
+    assert plain["backup"].image == "redis:8.0"
+    changed = {w.name: w.image for w in own.workloads if w.image != plain[w.name].image}
+    assert changed == {"backup": "relier-backup:1.0.0"}
 
 
 def test_nodes_are_told_whether_they_have_users() -> None:
@@ -207,6 +270,8 @@ def test_nodes_know_the_votes_and_times_of_sentinel() -> None:
         "5000",
         "15000",
     )
+    odd = plan_of(topology("prod", **{"sentinel.down_after": "1005ms"}))["relier-sentinel-1"].env
+    assert odd["SENTINEL_DOWN_AFTER_MS"] == "1005"
     assert plan_of(topology("prod", **{"sentinel.quorum": None}))["relier-sentinel-1"].env["SENTINEL_QUORUM"] == "2"
 
 

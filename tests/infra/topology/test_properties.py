@@ -90,7 +90,9 @@ def test_memory_adds_up_and_redis_leaves_room_for_a_fork(data: dict[str, Any]) -
         for node in plan.of_kind("redis"):
             assert 2 * topology.redis.maxmemory <= node.memory
         for drill in plan.of_kind("drill"):
-            assert drill.memory >= topology.redis.maxmemory
+            assert 2 * drill.memory >= 3 * topology.redis.maxmemory
+        for backup in plan.of_kind("backup"):
+            assert backup.memory >= topology.redis.maxmemory
 
 
 @QUICK

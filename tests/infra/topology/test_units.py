@@ -37,6 +37,14 @@ def test_a_duration_is_read_in_seconds(text: object, value: float) -> None:
     assert SECONDS.validate_python(text) == value
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "ms"), [("1.1h", 3960, 3_960_000), ("1005ms", 1.005, 1005), (0.0005, 5e-4, 0.5)]
+)
+def test_a_duration_has_nothing_that_only_binary_fractions_have(text: object, seconds: float, ms: float) -> None:
+    assert SECONDS.validate_python(text) == seconds
+    assert units.milliseconds(SECONDS.validate_python(text)) == ms
+
+
 def test_a_pause_may_be_nothing_and_a_duration_may_not() -> None:
     assert PAUSE.validate_python(0) == 0
     for bad in (0, "0s", -1, "1w", "s", True):
