@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 import pulumi_docker as provider
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from infra.pulumi.components.docker_base import Base
 from infra.pulumi.components.docker_service import Service
@@ -22,8 +22,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    protect: bool = False
-    """Refuse to destroy volumes."""
+    protect: bool = Field(default=False, description="Refuse to delete volumes, by `destroy` and by an update.")
 
 
 def deploy(deployment: Deployment, engine: Engine) -> Mapping[str, pulumi.Input[Any]]:

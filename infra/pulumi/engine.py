@@ -25,7 +25,7 @@ class Engine:
     """A Docker engine by way of its command line, which knows contexts and DOCKER_HOST."""
 
     docker: str = "docker"
-    patience: float = 300.0
+    patience: float = 900.0  # longer than any check of the plan takes to give a container up
 
     def ask(self, *arguments: str) -> list[str]:
         """The lines of an answer, or a refusal that says what is not there."""

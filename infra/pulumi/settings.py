@@ -48,12 +48,17 @@ def load(stack: str) -> Deployment:
     """The deployment that the configuration of a stack means."""
     if findings := [*_unknown_keys(), *_bared_objects(), *credentials.bared(_key)]:
         raise Refused(findings)
-    topology = topology_of(merged(_stack_data(stack), objects("overrides")))
+    topology = topology_of(data_of(stack))
     if topology.tier == "bare":
         raise refuse("tier", "tier is bare, which is Ansible's (infra/ansible); a Pulumi stack takes dev, prod or k8s.")
     plan = plan_of(topology)
     options = objects("kubernetes" if topology.tier == "k8s" else "docker")
     return Deployment(stack, topology, plan, credentials.collect(topology, plan, _value), options)
+
+
+def data_of(stack: str) -> Any:
+    """The topology as plain data: its file, and what the configuration lays over it."""
+    return merged(_stack_data(stack), objects("overrides"))
 
 
 def _key(name: str) -> str:

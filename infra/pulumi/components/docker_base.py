@@ -43,7 +43,8 @@ class Base(pulumi.ComponentResource):
             )
             for network in plan.networks
         }
-        kept = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=protect))
+        # Docker labels a volume for life, so the provider would replace it for another label, and empty it by that.
+        kept = pulumi.ResourceOptions(parent=self, protect=protect, ignore_changes=["labels"])
         self.volumes = {
             mount.volume: docker.Volume(
                 mount.volume,

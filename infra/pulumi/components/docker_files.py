@@ -2,13 +2,15 @@
 
 Docker cannot copy a file into a container whose root is read-only, and a bind mount needs the engine on this machine
 and shows an edit to nobody. So a second container of the same image, created and never started, owns an anonymous
-volume for each folder; its files are uploaded there, and the real one takes these volumes over, read-only.
+volume for each folder; its files are uploaded there, and the real one takes these volumes over, read-only. Each replica
+has a holder of its own: Pulumi deletes whoever uses a holder before the holder, and one for all would take the whole
+pool away at every new password and every new image.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -74,7 +76,7 @@ def _secret(deployment: Deployment, mount: SecretMount) -> dict[str, Any]:
 
 
 class Files(pulumi.ComponentResource):
-    """The container that holds a workload's files. `holder` is what the workload takes its volumes from."""
+    """The container that holds the files of one container. `holder` is what that one takes its volumes from."""
 
     holder: docker.Container
 
@@ -87,6 +89,7 @@ class Files(pulumi.ComponentResource):
         reference: str,
         uploads: list[dict[str, Any]],
         labels: Mapping[str, str],
+        after: Sequence[pulumi.Input[pulumi.Resource]] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("relier:docker:Files", name, {}, opts)
@@ -101,6 +104,6 @@ class Files(pulumi.ComponentResource):
             uploads=uploads,  # type: ignore[arg-type]
             volumes=[{"container_path": path} for path in folders(uploads)],
             labels=[{"label": label, "value": value} for label, value in labels.items()],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[image], delete_before_replace=True),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[image, *after], delete_before_replace=True),
         )
         self.register_outputs({"holder": self.holder.name})

@@ -16,6 +16,7 @@ from infra.topology.units import number
 from infra.topology.workload import Port, Probe, Workload
 
 MIB = 1024**2
+WAIT = 300  # seconds; where a check has more patience, so has the provider
 APP = ("worker", "resurrector")  # their image has an init of its own
 # Docker keeps a container's health check for life: an edit that is not a replacement is reported and never happens.
 REPLACE = ["healthcheck", "tmpfs"]
@@ -43,11 +44,11 @@ class Service(pulumi.ComponentResource):
         super().__init__("relier:docker:Service", name, {}, opts)
         image = base.images[workload.image or ""]
         marks = {**labels, **NO_COMPOSE, "relier.workload": name}
-        files = self._files(deployment, workload, image, marks)
-        properties = container(deployment, workload, base, files.holder if files else None, image, marks, wait)
         made: list[docker.Container] = []
         for place in range(1, workload.replicas + 1):
-            # One after another: an update never takes a whole pool away.
+            # One after another, files included: an update never takes a whole pool away.
+            files = self._files(deployment, workload, image, marks, made)
+            properties = container(deployment, workload, base, files.holder if files else None, image, marks, wait)
             first = [image, *(base.volumes[mount.volume] for mount in workload.volumes), *after, *made[-1:]]
             made.append(
                 docker.Container(
@@ -66,18 +67,25 @@ class Service(pulumi.ComponentResource):
         self.register_outputs({"containers": [each.name for each in made]})
 
     def _files(
-        self, deployment: Deployment, workload: Workload, image: docker.RemoteImage, labels: Mapping[str, str]
+        self,
+        deployment: Deployment,
+        workload: Workload,
+        image: docker.RemoteImage,
+        labels: Mapping[str, str],
+        before: Sequence[docker.Container],
     ) -> Files | None:
-        made = uploads(deployment, workload)
-        if not made:
+        """Those of the next container. The first one's go by the workload's name alone."""
+        files = uploads(deployment, workload)
+        if not files:
             return None
         return Files(
-            f"{workload.name}-files",
+            f"{workload.name}-{len(before) + 1}-files" if before else f"{workload.name}-files",
             project=deployment.project,
             image=image,
             reference=workload.image or "",
-            uploads=made,
+            uploads=files,
             labels={**labels, "relier.holds": "files"},
+            after=before[-1:],
             opts=pulumi.ResourceOptions(parent=self),
         )
 
@@ -190,7 +198,8 @@ def health(probe: Probe | None, wait: bool) -> dict[str, Any]:
         "retries": probe.failures,
         "start_period": duration(probe.start_period),
     }
-    return {"healthcheck": check, **({"wait": True, "wait_timeout": 300} if wait else {})}
+    timeout = max(WAIT, round(probe.patience))
+    return {"healthcheck": check, **({"wait": True, "wait_timeout": timeout} if wait else {})}
 
 
 def duration(seconds: float) -> str:

@@ -106,8 +106,16 @@ def secrets_wrapped(resource: Resource) -> Iterator[Secrecy]:
 
 @rule(CONTAINER)
 def no_secret_in_sight(resource: Resource) -> Iterator[Secrecy]:
-    """`docker inspect` shows variables, labels and arguments to everybody who may ask."""
-    for name in ("envs", "command", "labels"):
-        for entry in resource.get(name) or ():
-            for value in entry.values() if isinstance(entry, dict) else (entry,):
-                yield Secrecy(value, False, f"{resource.name}: a secret is among its {name}; mount it as a file.")
+    """`docker inspect` shows variables, labels, arguments and checks to everybody who may ask."""
+    for name in ("envs", "command", "entrypoints", "labels", "healthcheck"):
+        for value in _leaves(resource.get(name)):
+            yield Secrecy(value, False, f"{resource.name}: a secret is among its {name}; mount it as a file.")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands in dicts and lists. An output is one value, whatever is in it."""
+    if isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(entry)
+    elif value is not None:
+        yield value

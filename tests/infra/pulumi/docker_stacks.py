@@ -11,7 +11,7 @@ from infra.pulumi.engine import Engine
 from infra.pulumi.program import main
 from infra.topology.plan import Plan
 from infra.topology.workload import Workload
-from tests.infra.pulumi.recorder import Recorded, Secret, record, reveal
+from tests.infra.pulumi.recorder import Recorded, Resources, Secret, record, reveal
 
 CONTAINER = "docker:index/container:Container"
 PASSWORDS = {
@@ -33,14 +33,14 @@ class NobodyElse(Engine):
         return None
 
 
-def recorded(stack: str = "dev", secrets: dict[str, str] | None = None, **config: Any) -> list[Recorded]:
+def recorded(stack: str = "dev", secrets: dict[str, str] | None = None, **config: Any) -> Resources:
     """The resources of a stack of the kit."""
     given = GIVEN.get(stack, {}) if secrets is None else secrets
     return record(lambda: main(NobodyElse()), stack=stack, config=config, secrets=given)
 
 
 @cache
-def shipped(stack: str) -> list[Recorded]:
+def shipped(stack: str) -> Resources:
     """The resources of a stack as it is shipped."""
     return recorded(stack)
 

@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.config import set_all_config
 from pulumi.runtime.settings import SETTINGS, set_root_resource
-from pulumi.runtime.stack import run_pulumi_func
+from pulumi.runtime.stack import run_in_stack
 
 SECRET = rpc._special_secret_sig
 
@@ -47,6 +47,25 @@ class Recorded:
         return "" if "pulumi:pulumi:Stack" in self.parent.split("::")[-2:-1] else self.parent.rpartition("::")[2]
 
 
+class Resources(list[Recorded]):
+    """What a program registered, in that order, and the outputs that it registered later, secrets as `Secret`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: dict[str, dict[str, Any]] = {}
+        """By URN: the outputs of each component that registered any, the stack among them."""
+
+    @property
+    def exports(self) -> dict[str, Any]:
+        """Outputs of the stack, which `pulumi stack output` prints."""
+        return next((said for urn, said in self.outputs.items() if "::pulumi:pulumi:Stack::" in urn), {})
+
+    @property
+    def components(self) -> list[Recorded]:
+        """What has no provider behind it, and so is done only once its outputs are registered."""
+        return [each for each in self if not each.custom]
+
+
 class Recorder(mocks.Mocks):
     """Answers as a provider would that makes everything at once."""
 
@@ -62,7 +81,7 @@ class Monitor(mocks.MockMonitor):
 
     def __init__(self) -> None:
         super().__init__(Recorder())
-        self.recorded: list[Recorded] = []
+        self.recorded = Resources()
 
     def RegisterResource(self, request: Any) -> Any:
         answer = super().RegisterResource(request)
@@ -74,6 +93,10 @@ class Monitor(mocks.MockMonitor):
                 )
             )
         return answer
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        self.recorded.outputs[request.urn] = unfold(MessageToDict(request.outputs))
+        return super().RegisterResourceOutputs(request)
 
 
 def unfold(value: Any) -> Any:
@@ -116,7 +139,7 @@ def record(
     config: Mapping[str, Any] | None = None,
     secrets: Mapping[str, str] | None = None,
     preview: bool = False,
-) -> list[Recorded]:
+) -> Resources:
     """All resources of a program in the order of registration. Configuration keys without the namespace."""
     given = {**(config or {}), **(secrets or {})}
     text = {f"relier:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
@@ -126,13 +149,15 @@ def record(
     # A refusal inside an output is said once by the program; its copies in other outputs would be said again at exit.
     loop.set_exception_handler(lambda *_: None)
     try:
-        set_root_resource(None)  # type: ignore[arg-type]
+        # Mocks make a stack of their own where there is none, which would say that it exports nothing.
+        set_root_resource(monitor)  # type: ignore[arg-type]
         mocks.set_mocks(monitor.mocks, project="relier", stack=stack, preview=preview, monitor=monitor)
         # A program that was refused leaves outputs behind that belong to its own event loop.
         SETTINGS.rpc_manager.clear()
         SETTINGS.outputs.clear()
+        set_root_resource(None)  # type: ignore[arg-type]
         set_all_config(text, [f"relier:{key}" for key in secrets or {}])
-        loop.run_until_complete(run_pulumi_func(program))
+        loop.run_until_complete(run_in_stack(program))
     finally:
         set_all_config({}, [])
         loop.close()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from infra.pulumi.settings import ROOT
 from tests.infra.pulumi.live import QUIET, missing
-
-LEFT_OUT = shutil.ignore_patterns("ansible", "__pycache__", "rendered")
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +20,32 @@ def cli() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """The programs in a place of their own: the CLI writes into a stack's file."""
-    shutil.copytree(ROOT / "infra", tmp_path / "infra", ignore=LEFT_OUT)
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    (tmp_path / ".venv/bin").mkdir(parents=True)
-    (tmp_path / ".venv/bin/python").symlink_to(ROOT / ".venv/bin/python")
-    return tmp_path
+def calls(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Runs the command with a `pulumi` and a `docker` that only write down how they are called."""
+    programs, log = project / "bin", project / "calls"
+    programs.mkdir()
+    for name in ("pulumi", "docker"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{log}\n')
+        (programs / name).chmod(0o755)
+
+    def run(*words: str, **env: str) -> list[str]:
+        log.unlink(missing_ok=True)
+        said(project, *words, code=0, PATH=f"{programs}:{os.environ['PATH']}", **env)
+        return log.read_text().splitlines()
+
+    return run
+
+
+def settings_of(project: Path) -> dict[str, str]:
+    """What stands in the files of the stacks."""
+    return {path.name: path.read_text() for path in (project / "infra/pulumi").glob("Pulumi*.yaml")}
 
 
 def said(project: Path, *words: str, code: int = 2, **env: str) -> list[str]:
     """What a command that must fail says, without its own remarks about where the state is."""
     given = {"PATH": os.environ["PATH"], "HOME": str(project), **QUIET, **env}
     command = [str(project / "infra/pulumi/stack"), *words]
-    ran = subprocess.run(command, capture_output=True, text=True, env=given, check=False, timeout=120)
+    ran = subprocess.run(command, capture_output=True, text=True, env=given, check=False, timeout=120, cwd=project)
     assert ran.returncode == code, ran.stdout + ran.stderr
     return [line for line in (ran.stdout + ran.stderr).splitlines() if not line.startswith("stack: the state")]
 
@@ -74,7 +83,73 @@ def test_a_passphrase_or_a_state_that_is_not_there_is_one_sentence(
 ) -> None:
     found = said(project, "preview", "dev", code=2 if "PASSPHRASE" in str(env) else 1, **env)
     assert found[-1].startswith(sentence)
-    assert "encryptionsalt" not in (project / "infra/pulumi/Pulumi.dev.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("stack", "topology", "built"),
+    [
+        ("prod", "{relier:topology: prod}", True),
+        ("staging", "{relier:topology: prod}", True),
+        ("dev", "{'relier:overrides': {app: {image: 'shop:1.4.2'}}}", False),
+        ("k8s", "{relier:topology: k8s}", False),
+        ("dev", "{relier:topology: nowhere}", False),
+    ],
+    ids=["the kit's", "the kit's under another name", "one of the user's", "a cluster's", "nobody's"],
+)
+def test_up_builds_the_kits_image_each_time_and_no_other(
+    project: Path, calls: Callable[..., list[str]], stack: str, topology: str, built: bool
+) -> None:
+    """An image that is there already may be older than the source, and a build without changes is quick."""
+    (project / f"infra/pulumi/Pulumi.{stack}.yaml").write_text(f"config: {topology}\n")
+    builds = [call for call in calls("up", stack) if call.startswith("docker build")]
+    assert [f"--tag relier:1.0.0 {project}" in call for call in builds] == [True] * built
+
+
+def test_only_up_builds(calls: Callable[..., list[str]]) -> None:
+    for verb in ("preview", "destroy", "outputs", "config"):
+        assert not [call for call in calls(verb, "dev") if call.startswith("docker")]
+
+
+def test_the_cli_is_given_a_copy_of_the_stacks_file(project: Path, calls: Callable[..., list[str]]) -> None:
+    """A new one each time, so that an edit is heard; but keys that are set on the way go where they stay."""
+    for text in ("config: {relier:topology: dev}\n", "config: {relier:topology: prod}\n"):
+        (project / "infra/pulumi/Pulumi.dev.yaml").write_text(text)
+        given = calls("preview", "dev")[-1].split()
+        copy = Path(given[given.index("--config-file") + 1])
+        assert project / "infra" not in copy.parents
+        assert copy.read_text() == text
+    setting = calls("up", "dev", "-c", "topology=prod")[-1]
+    assert f"--config-file {project}/infra/pulumi/Pulumi.dev.yaml" in setting
+
+
+def test_a_file_of_another_machines_passphrase_gets_no_new_one(project: Path, calls: Callable[..., list[str]]) -> None:
+    """A fresh passphrase could not read it; the CLI would only say that it is incorrect."""
+    (project / "infra/pulumi/Pulumi.dev.yaml").open("a").write("encryptionsalt: v1:x\n")
+    found = said(project, "up", "dev", PATH=f"{project}/bin:{os.environ['PATH']}")
+    assert found[-1].startswith("Pulumi.dev.yaml was encrypted with a passphrase that is not here; set PULUMI_CONFIG")
+    assert not (project / ".local/state/relier/pulumi.passphrase").exists()
+
+
+@pytest.mark.usefixtures("cli")
+def test_looking_writes_into_no_file_of_the_repository(project: Path) -> None:
+    """Neither a preview, here one that is refused, nor outputs or a list; and all of them read the file as it is."""
+    with (project / "infra/pulumi/Pulumi.dev.yaml").open("a") as file:
+        file.write("  relier:overrides: {redis: {port: 0}}\n")
+    before = settings_of(project)
+    assert any("redis.port is 0; write 1 or more." in line for line in said(project, "preview", "dev", code=1))
+    assert any('"port":0' in line for line in said(project, "config", "dev", code=0))
+    said(project, "outputs", "dev", code=0)
+    assert settings_of(project) == before
+
+
+@pytest.mark.usefixtures("cli")
+def test_state_and_passphrase_may_be_relative(project: Path) -> None:
+    """The one to the programs' folder, the other to where the command is called."""
+    (project / "infra/pulumi/state").mkdir()
+    (project / "phrase").write_text("only for tests")
+    place = {"PULUMI_BACKEND_URL": "file://./state", "PULUMI_CONFIG_PASSPHRASE_FILE": "phrase"}
+    assert said(project, "outputs", "dev", code=0, **place)
+    assert list((project / "infra/pulumi/state").rglob("dev.json"))
 
 
 @pytest.mark.usefixtures("cli")

@@ -73,18 +73,27 @@ def redis(command: str, password: str = FIRST) -> str:
 
 
 @contextmanager
-def deaths() -> Iterator[dict[str, str]]:
-    """Exit codes of the containers that end meanwhile. They are listened to: the engine remembers 256 events only."""
-    wanted = ["--filter", "event=die", "--filter", f"label=relier.project={PROJECT}"]
-    shape = ["--format", "{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"]
-    found: dict[str, str] = {}
-    with subprocess.Popen(["docker", "events", *wanted, *shape], stdout=subprocess.PIPE, text=True) as listener:
+def heard(shape: str, *events: str) -> Iterator[list[str]]:
+    """What happens to containers meanwhile, in order. It is listened to: the engine remembers 256 events only."""
+    wanted = [f"--filter=event={event}" for event in events]
+    listen = ["docker", "events", *wanted, f"--filter=label=relier.project={PROJECT}", "--format", shape]
+    lines: list[str] = []
+    with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as listener:
         try:
-            yield found
+            yield lines
         finally:
             time.sleep(1)  # the last event is on its way
             listener.terminate()
-            found.update(line.split() for line in listener.stdout or ())
+            lines += (line.strip() for line in listener.stdout or ())
+
+
+@contextmanager
+def deaths() -> Iterator[dict[str, str]]:
+    """Exit codes of the containers that end meanwhile."""
+    found: dict[str, str] = {}
+    with heard("{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}", "die") as lines:
+        yield found
+    found.update(line.split() for line in lines)
 
 
 def test_everything_comes_up_healthy(live: Live) -> None:
@@ -120,11 +129,12 @@ def test_the_work_is_done(live: Live) -> None:
 def test_a_larger_pool_is_one_more_container(live: Live) -> None:
     """Nothing else is touched, and scaling back takes it away."""
     ids = [identity(name) for name in EVERYBODY]
+    more = {"worker-recovery-2", "worker-recovery-2-files"}
     live.set({"overrides": {"workers": {"worker-recovery": {"replicas": 2}}}})
-    assert live.up().changed == {"worker-recovery-2"}
+    assert live.up().changed == more
     assert health([f"{PROJECT}-worker-recovery-2"]) == {f"{PROJECT}-worker-recovery-2": "healthy"}
     live.set({"overrides": {}})
-    assert live.up().changed == {"worker-recovery-2"}
+    assert live.up().changed == more
     assert [identity(name) for name in EVERYBODY] == ids
 
 
@@ -177,11 +187,28 @@ def test_a_new_image_replaces_those_who_run_it(live: Live, image: str) -> None:
 
 def test_an_image_that_was_built_anew_is_taken(live: Live, image: str, tmp_path: Path) -> None:
     """The tag is as before; a refresh sees that it stands for another image."""
+    live.set({"overrides": {"app": {"image": image}}})
+    live.up()
     (tmp_path / "Dockerfile").write_text(f"FROM relier:1.0.0\nLABEL built={time.time()}\n")
     told("build", "--quiet", "--tag", image, str(tmp_path))
     live.drift()
     assert {"worker-all-1", "worker-recovery-1", "resurrector-1"} <= live.up().changed
     assert told("inspect", "--format", "{{.Image}}", WORKER) == told("image", "inspect", "--format", "{{.Id}}", image)
+    live.set({"overrides": {}})
+    live.up()
+
+
+def test_a_pool_is_updated_one_after_another(live: Live, image: str) -> None:
+    """Its files too: the second worker goes only once the first is back."""
+    two = {"workers": {"worker-recovery": {"replicas": 2}}}
+    live.set({"overrides": two})
+    live.up()
+    live.set({"overrides": {**two, "app": {"image": image}}})
+    with heard("{{.Action}} {{.Actor.Attributes.name}}", "die", "start") as lines:
+        live.up()
+    pool = [f"{PROJECT}-worker-recovery-{place}" for place in (1, 2)]
+    wanted = [f"{event} {name}" for name in pool for event in ("die", "start")]
+    assert [line for line in lines if line in wanted] == wanted
     live.set({"overrides": {}})
     live.up()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.infra.pulumi.docker_stacks import (
     secret_uploads,
     shipped,
 )
-from tests.infra.pulumi.recorder import Secret, reveal
+from tests.infra.pulumi.recorder import Resources, Secret, reveal, secrets_in
 
 STACKS = ("dev", "prod")
 each_stack = pytest.mark.parametrize("stack", STACKS)
@@ -44,7 +45,7 @@ def test_a_container_is_there_for_a_reason(stack: str) -> None:
             assert each.parent_name in names
         elif each.type == CONTAINER:
             assert each.inputs["mustRun"] is False
-            assert each.name.removesuffix("-files") in names
+            assert each.name.removesuffix("-files") in names, "a shipped pool has one container"
 
 
 def network(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -161,6 +162,32 @@ def test_a_pool_is_updated_one_after_another() -> None:
         assert any(urn.endswith(f"::worker-high-{place - 1}") for urn in urns)
 
 
+def larger(pool: str) -> Resources:
+    """Production with three containers in a pool."""
+    return recorded("prod", overrides={"workers": {pool: {"replicas": 3}}})
+
+
+def test_the_files_of_a_pool_are_updated_one_after_another() -> None:
+    """Each worker has a holder of its own, which comes after the worker before: a new password takes one at a time."""
+    made = larger("worker-high")
+    holders = ["worker-high-files", "worker-high-2-files", "worker-high-3-files"]
+    taken = [holder(named(made, f"worker-high-{place}"), made) for place in (1, 2, 3)]
+    assert [each.name for each in taken if each] == holders
+    for place in (2, 3):
+        before = {urn.rpartition("::")[2] for urn in named(made, holders[place - 1]).depends_on}
+        assert f"worker-high-{place - 1}" in before
+
+
+def test_a_larger_pool_has_its_files_in_every_container() -> None:
+    """And nothing that any other container is given depends on how many there are."""
+    plan, made = plan_of(read("prod")), larger("worker-high")
+    pool = replace(plan["worker-high"], replicas=3)
+    others = (each if each.name != pool.name else pool for each in plan.workloads)
+    assert not list(differences(replace(plan, workloads=tuple(others)), made))
+    before = {each.urn: each.inputs for each in shipped("prod")}
+    assert all(each.inputs == before[each.urn] for each in made if each.urn in before)
+
+
 def test_a_larger_pool_changes_nothing_else() -> None:
     """One more container, and the inputs of all others as they were."""
     before = {each.urn: each.inputs for each in shipped("dev")}
@@ -215,6 +242,15 @@ def test_nothing_but_the_loopback_is_published(stack: str) -> None:
     assert {port["ip"] for port in ports} == {"127.0.0.1"}
 
 
+@each_stack
+def test_a_label_never_costs_a_volume_its_data(stack: str) -> None:
+    """Docker cannot change one, so the provider would replace the volume once the stack is renamed."""
+    volumes = [each for each in shipped(stack) if "/volume:" in each.type]
+    assert volumes
+    assert all(list(each.request.ignoreChanges) == ["labels"] for each in volumes)
+    assert not any(each.request.ignoreChanges for each in shipped(stack) if each not in volumes)
+
+
 def test_a_protected_stack_keeps_its_volumes() -> None:
     """`pulumi destroy` refuses to take data that was said to stay."""
     made = recorded("dev", docker={"protect": True})
@@ -225,6 +261,35 @@ def test_a_protected_stack_keeps_its_volumes() -> None:
 def test_an_unprotected_stack_can_be_destroyed() -> None:
     """Nothing is protected unless it was said."""
     assert not any(each.request.protect for each in shipped("prod"))
+
+
+@each_stack
+def test_every_component_registers_its_outputs(stack: str) -> None:
+    """Pulumi takes a component for done only then, and shows what it made."""
+    made = shipped(stack)
+    assert made.components
+    silent = [each.name for each in made.components if not made.outputs.get(each.urn)]
+    assert not silent
+
+
+def test_no_output_is_or_holds_a_password() -> None:
+    """Neither of the stack nor of a component: `pulumi stack output` prints them."""
+    made = shipped("prod")
+    for urn, said in made.outputs.items():
+        assert not secrets_in(said), f"{urn} has a secret output"
+        assert not in_clear(said, list(PASSWORDS.values())), f"{urn} shows a password"
+
+
+@each_stack
+def test_the_stack_says_what_is_there(stack: str) -> None:
+    """Project, containers and addresses that are really there, and the next steps."""
+    made, plan = shipped(stack), plan_of(read(stack))
+    said = made.exports
+    running = {each.inputs["name"] for w in plan.workloads for each in containers(made, w.name)}
+    assert (said["project"], set(said["containers"])) == (f"relier-{stack}", running)
+    ports = {w.name: port.published for w in plan.workloads for port in w.ports if port.published}
+    assert {name: address.partition("://")[2] for name, address in said["published"].items()} == ports
+    assert said["next"][-1] == f"prove it: make conformance TIER={stack}"
 
 
 @each_stack

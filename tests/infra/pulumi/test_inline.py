@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
@@ -15,6 +17,23 @@ from tests.infra.pulumi.live import Live, missing
 
 LACKING = missing("pulumi")
 pytestmark = [pytest.mark.providers, pytest.mark.timeout(300)]
+
+
+class StandIn(pulumi.ComponentResource):
+    """Of the provider's type, with inputs and options, and nobody who makes it: the engine compares it as well."""
+
+    def __init__(self, kind: str, logical: str, /, opts: pulumi.ResourceOptions, **inputs: Any) -> None:
+        super().__init__(kind, logical, inputs, opts)
+        self.id = pulumi.Output.from_input(f"{logical}-id")
+        self.name = pulumi.Output.from_input(inputs["name"])
+        self.image_id = pulumi.Output.from_input(f"sha256:{logical}")
+
+
+@pytest.fixture
+def without_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole program, whose containers, networks, volumes and images are stand-ins."""
+    for made in (docker.Container, docker.Network, docker.RemoteImage, docker.Volume):
+        monkeypatch.setattr(docker, made.__name__, partial(StandIn, made.pulumi_type))
 
 
 def keeps() -> None:
@@ -41,6 +60,28 @@ def test_a_second_update_finds_nothing_to_do(tmp_path: Path) -> None:
     live.set(secrets=PASSWORDS)
     live.up()
     assert dict(live.stack.up().summary.resource_changes or {}) == {"same": 1}
+
+
+@pytest.mark.usefixtures("without_provider")
+def test_a_changed_pool_size_touches_exactly_that_pool(tmp_path: Path) -> None:
+    """The engine makes what is new, leaves all else as it was, and takes the new away again."""
+    live = Live(tmp_path, "prod", lambda: main(NobodyElse()))
+    live.set(secrets=PASSWORDS)
+    assert {"worker-recovery-1", "worker-recovery-files", "relier-redis-master-1"} <= live.up()["create"]
+    more = {"worker-recovery-2", "worker-recovery-2-files"}
+    live.set({"overrides": {"workers": {"worker-recovery": {"replicas": 2}}}})
+    assert live.up().changed == more
+    live.set({"overrides": {}})
+    assert live.up().changed == more
+
+
+@pytest.mark.usefixtures("without_provider")
+def test_a_changed_pool_is_the_only_one_that_is_touched(tmp_path: Path) -> None:
+    """Its limits are in its own inputs, and in nobody else's."""
+    live = Live(tmp_path, "dev", lambda: main(NobodyElse()))
+    live.up()
+    live.set({"overrides": {"workers": {"worker-recovery": {"memory": "640mb"}}}})
+    assert live.up().changed == {"worker-recovery-1"}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ BREACHES: list[tuple[str, Callable[[], dict[str, Any]], str]] = [
     ("a secret variable", lambda: {"envs": [secret().apply(lambda text: f"PASSWORD={text}")]}, "a secret is among its"),
     ("a secret label", lambda: {"labels": [{"label": "pw", "value": secret()}]}, "a secret is among its labels; mount"),
     ("a secret argument", lambda: {"command": ["redis-server", "--requirepass", secret()]}, "a secret is among its co"),
+    ("secret arguments", lambda: {"command": secret().apply(lambda text: ["serve", text])}, "a secret is among its co"),
+    ("a secret entrypoint", lambda: {"entrypoints": ["serve", secret()]}, "a secret is among its entrypoints; mount i"),
+    ("a secret in a check", lambda: {"healthcheck": {"tests": ["CMD", "redis-cli", "-a", secret()]}}, "its healthchec"),
+    ("a secret check", lambda: {"healthcheck": docker.ContainerHealthcheckArgs(tests=secret().apply(lambda text: [
+        "CMD", text]))}, "a secret is among its healthcheck; mount it as a file."),
 ]  # fmt: skip
 
 

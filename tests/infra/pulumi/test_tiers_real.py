@@ -53,6 +53,19 @@ class Tier:
         """Those that run."""
         return told("ps", "--filter", f"label=relier.project={self.project}", "--format", "{{.Names}}").splitlines()
 
+    def keep(self, key: str) -> None:
+        """Write a key that an update must not lose."""
+        self._redis(f"set('{key}', 'yes')")
+
+    def kept(self, key: str) -> bool:
+        """Is it still there?"""
+        return "yes" in self._redis(f"get('{key}')")
+
+    def _redis(self, call: str) -> str:
+        """An answer to a worker, which has the password of the day."""
+        program = f"from relier.tasks.app import app; print(app.backend.client.{call})"
+        return told("exec", f"{self.project}-worker-high-1", "python", "-c", program)
+
     def conforms(self, *options: str) -> None:
         """The conformance suite is green."""
         suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/infra/conformance", *options]
@@ -96,26 +109,23 @@ def test_data_survives_that_every_worker_is_replaced(tier: Tier) -> None:
     """A new image: workers and resurrector go, Redis and what it holds stay."""
     if tier.name == "dev":
         pytest.skip("the development tier is updated in test_docker_real")
-    worker = f"{tier.project}-worker-high-1"
-    push = "from relier.tasks.app import app; app.backend.client.set('tier:kept', 'yes')"
-    read = "from relier.tasks.app import app; print(app.backend.client.get('tier:kept').decode())"
-    told("exec", worker, "python", "-c", push)
+    tier.keep("tier:image")
     told("tag", "relier:1.0.0", "relier-tier:2")
     tier.live.set({"overrides": {**overrides(tier.name), "app": {"image": "relier-tier:2"}}})
     changed = tier.timed("a new image", tier.live.up).changed
     running = {name for name in changed if not name.endswith("-files") and ":" not in name}
     assert running == {"worker-high-1", "worker-default-1", "worker-recovery-1", "resurrector-1"}
-    assert told("exec", worker, "python", "-c", read) == "yes"
+    assert tier.kept("tier:image")
 
 
 def test_a_rotated_password_keeps_the_data(tier: Tier) -> None:
     """All nodes of Redis take it at once, and nothing that was written is lost."""
     if tier.name == "dev":
         pytest.skip("the development tier has no password")
+    tier.keep("tier:password")
     tier.live.set(secrets={"redis_password": "another-password"})
     changed = tier.timed("a new password", tier.live.up).changed
     assert {"relier-redis-master-1", "worker-high-1"} <= changed
     assert not [name for name in changed if name.startswith("relier-sentinel")]
-    read = "from relier.tasks.app import app; print(app.backend.client.get('tier:kept').decode())"
-    assert told("exec", f"{tier.project}-worker-high-1", "python", "-c", read) == "yes"
+    assert tier.kept("tier:password")
     assert set(health(tier.containers()).values()) <= {"healthy", "running"}
