@@ -33,14 +33,17 @@ def stand_up(deployment: Deployment) -> Mapping[str, pulumi.Input[Any]]:
 def deploy(deployment: Deployment) -> Mapping[str, pulumi.Input[Any]]:
     """Everything, or every reason why not."""
     scope = scope_of(deployment)
-    foundation = Foundation(scope)
+    foundation = Foundation("foundation", scope=scope)
     if scope.options.network_policies:
-        Walls(scope, foundation)
-    nodes = [Nodes(scope, workload, foundation) for workload in scope.plan.of_kind("redis", "sentinel")]
+        Walls("walls", scope=scope, foundation=foundation)
+    nodes = [
+        Nodes(workload.name, scope=scope, workload=workload, foundation=foundation)
+        for workload in scope.plan.of_kind("redis", "sentinel")
+    ]
     for workload in scope.plan.of_kind("worker", "resurrector", "exporter"):
-        Processes(scope, workload, foundation, nodes)
+        Processes(workload.name, scope=scope, workload=workload, foundation=foundation, nodes=nodes)
     for workload in scope.plan.of_kind("backup", "drill"):
-        Timed(scope, workload, foundation)
+        Timed(workload.name, scope=scope, workload=workload, foundation=foundation)
     return outputs(scope)
 
 

@@ -20,7 +20,7 @@ from pulumi.runtime.stack import run_pulumi_func
 
 from infra.pulumi import policy, restoring
 from infra.pulumi.schemas import PACKAGE, VERSIONS, misfits
-from infra.pulumi.settings import Deployment, merged
+from infra.pulumi.settings import Deployment, merged, numbers
 from infra.topology import Refused, load, plan_of, topology_of, yamlio
 from infra.topology.load import refuse
 
@@ -192,7 +192,8 @@ def _mapping(path: Path | None) -> Mapping[str, Any]:
     data = load.parse(path) or {}
     if not isinstance(data, Mapping):
         raise refuse(str(path), f"{path} is a {type(data).__name__}; write keys with values.")
-    return data
+    found: Mapping[str, Any] = numbers(data)
+    return found
 
 
 def _write(path: Path, text: str) -> None:

@@ -29,12 +29,15 @@ class Processes(Component):
 
     def __init__(
         self,
+        name: str,
+        *,
         scope: Scope,
         workload: Workload,
         foundation: Foundation,
         nodes: Sequence[pulumi.Resource] = (),
+        opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("Processes", workload.name, [foundation, *nodes])
+        super().__init__("Processes", name, after=[foundation, *nodes], opts=opts)
         self._scope, self._workload = scope, workload
         secrets = foundation.checksum(mount.reference for mount in workload.secrets)
         self.budget = budget(scope, workload, self.child())

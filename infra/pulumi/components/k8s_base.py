@@ -27,12 +27,15 @@ PRIORITIES = {
     WORK: (100_000, "Workers and the resurrector of Relier."),
 }
 
+#: What Kubernetes changes in no claim: the provider would delete it, with all that is on it, and make another.
+FIXED = ["spec.accessModes", "spec.storageClassName"]
+
 
 class Foundation(Component):
     """Everything that the workloads stand on."""
 
-    def __init__(self, scope: Scope) -> None:
-        super().__init__("Foundation", "foundation")
+    def __init__(self, name: str, *, scope: Scope, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("Foundation", name, opts=opts)
         self._scope = scope
         self.namespace = self._namespace() if scope.options.create_namespace else None
         self.priorities = self._priorities() if scope.options.priority_classes else []
@@ -53,9 +56,11 @@ class Foundation(Component):
 
     def _namespace(self) -> Namespace:
         modes = {f"pod-security.kubernetes.io/{mode}": LEVEL for mode in ("enforce", "audit", "warn")}
-        name = self._scope.namespace
+        name, kept = self._scope.namespace, self._scope.options.protect
         labels = {**self._scope.labels("namespace"), **modes}
-        return Namespace(name, metadata=ObjectMetaArgs(name=name, labels=labels), opts=self.child())
+        # It takes everything along that is in it, so once unprotected it still only leaves the state.
+        opts = self.child(protect=kept, retain_on_delete=kept)
+        return Namespace(name, metadata=ObjectMetaArgs(name=name, labels=labels), opts=opts)
 
     def _priorities(self) -> list[PriorityClass]:
         return [self._priority(kind, value, text) for kind, (value, text) in PRIORITIES.items()]
@@ -65,8 +70,8 @@ class Foundation(Component):
         meta = ObjectMetaArgs(name=name, labels=self._scope.labels("priority"))
         return PriorityClass(name, metadata=meta, value=value, description=text, opts=self.child())
 
-    def _inside(self) -> pulumi.ResourceOptions:
-        return self.child(self.namespace)
+    def _inside(self, **more: Any) -> pulumi.ResourceOptions:
+        return self.child(self.namespace, **more)
 
     def _account(self, name: str) -> ServiceAccount:
         meta = self._scope.meta(name)
@@ -85,7 +90,8 @@ class Foundation(Component):
         name = kebab(mount.volume)
         # A class that binds at first use would never be done waiting.
         meta = self._scope.meta(name, annotations={"pulumi.com/skipAwait": "true"})
-        return PersistentVolumeClaim(name, metadata=meta, spec=disks.claim(self._scope, mount), opts=self._inside())
+        opts = self._inside(protect=self._scope.options.protect, ignore_changes=FIXED)
+        return PersistentVolumeClaim(name, metadata=meta, spec=disks.claim(self._scope, mount), opts=opts)
 
 
 @cache

@@ -94,12 +94,25 @@ def open_doors(scope: Scope) -> Iterator[Finding]:
 
 
 def watchers(scope: Scope) -> Iterator[Finding]:
+    """Whoever is to read the figures finds an exporter, and gets in."""
     if scope.plan.of_kind("exporter"):
+        yield from shut_out(scope)
         return
     for name in ("service_monitor", "monitoring"):
         if getattr(scope.options, name):
             place = f"{OBJECT}.{name}"
             yield Finding(place, "given", f"{place} is given, but nothing exports; name telemetry.redis_exporter.")
+
+
+def shut_out(scope: Scope) -> Iterator[Finding]:
+    options = scope.options
+    if options.service_monitor and options.network_policies and not options.monitoring:
+        yield Finding(
+            f"{OBJECT}.service_monitor",
+            "true",
+            f"{OBJECT}.service_monitor is true, but the network policies let nobody in who reads the figures; "
+            f"write {OBJECT}.monitoring: [{{namespace: monitoring}}], or network_policies: false.",
+        )
 
 
 def scaling(scope: Scope, name: str, part: Autoscale) -> Iterator[Finding]:

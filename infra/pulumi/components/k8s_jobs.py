@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pulumi
 from pulumi_kubernetes.batch.v1 import (
     CronJob,
     CronJobSpecArgs,
@@ -32,8 +33,16 @@ NOT_AGAIN = [3]
 class Timed(Component):
     """A job by the clock."""
 
-    def __init__(self, scope: Scope, workload: Workload, foundation: Foundation) -> None:
-        super().__init__("Timed", workload.name, [foundation])
+    def __init__(
+        self,
+        name: str,
+        *,
+        scope: Scope,
+        workload: Workload,
+        foundation: Foundation,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("Timed", name, after=[foundation], opts=opts)
         self.files = files.config_map(scope, workload, self.child())
         secrets = foundation.checksum(mount.reference for mount in workload.secrets)
         sums = checksummed(files=files.checksum(scope, workload), secrets=secrets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+import pulumi
 from pulumi_kubernetes.networking.v1 import (
     NetworkPolicy,
     NetworkPolicyEgressRuleArgs,
@@ -33,8 +34,15 @@ Peers = list[NetworkPolicyPeerArgs]
 class Walls(Component):
     """A policy that lets nobody in, and one for each that may be asked or may not ask everybody."""
 
-    def __init__(self, scope: Scope, foundation: Foundation) -> None:
-        super().__init__("Walls", "walls", [foundation])
+    def __init__(
+        self,
+        name: str,
+        *,
+        scope: Scope,
+        foundation: Foundation,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("Walls", name, after=[foundation], opts=opts)
         self._scope = scope
         self.policies = [self._closed(), *(self._policy(w) for w in scope.plan.workloads if _walled(w))]
         self.register_outputs({"policies": len(self.policies)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pulumi
 from pulumi_kubernetes.apps.v1 import (
     StatefulSet,
     StatefulSetPersistentVolumeClaimRetentionPolicyArgs,
@@ -24,12 +25,23 @@ from infra.pulumi.components.k8s_pod import checksummed, template
 from infra.pulumi.components.k8s_scope import Component, Scope, chosen, kebab
 from infra.topology.workload import Workload
 
+#: Another size or class of disk would replace the set, so stop all nodes at once, and change none of their claims.
+FIXED = ["spec.volumeClaimTemplates"]
+
 
 class Nodes(Component):
     """A StatefulSet behind a headless Service, whose names resolve before a pod is ready: that is how nodes meet."""
 
-    def __init__(self, scope: Scope, workload: Workload, foundation: Foundation) -> None:
-        super().__init__("Nodes", workload.name, [foundation])
+    def __init__(
+        self,
+        name: str,
+        *,
+        scope: Scope,
+        workload: Workload,
+        foundation: Foundation,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("Nodes", name, after=[foundation], opts=opts)
         self._scope, self._workload, self._foundation = scope, workload, foundation
         self.service = self._service()
         self.files = files.config_map(scope, workload, self.child())
@@ -38,7 +50,7 @@ class Nodes(Component):
             workload.name,
             metadata=scope.meta(workload.name, annotations=scope.awaited()),
             spec=self._spec(),
-            opts=self.child(self.service, self.files),
+            opts=self.child(self.service, self.files, ignore_changes=FIXED),
         )
         self.register_outputs({"name": workload.name, "nodes": list(workload.nodes)})
 

@@ -40,6 +40,7 @@ class Options(Part):
 
     namespace: Label | None = Field(default=None, description="Default: the topology's name.")
     create_namespace: bool = True
+    protect: bool = Field(default=False, description="Refuse to delete the namespace and the claims in it.")
     storage_class: str | None = Field(
         default=None, description="Of Redis, Sentinel and backups; default: the cluster's."
     )

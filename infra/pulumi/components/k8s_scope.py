@@ -64,13 +64,22 @@ class Scope:
 class Component(pulumi.ComponentResource):
     """A typed part of the deployment; everything in it is its child."""
 
-    def __init__(self, kind: str, name: str, after: Sequence[pulumi.Resource | None] = ()) -> None:
-        self._after = present(after)
-        super().__init__(f"{TYPE}:{kind}", name, None, pulumi.ResourceOptions(depends_on=self._after))
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        *,
+        after: Sequence[pulumi.Resource | None] = (),
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        merged = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(depends_on=present(after)), opts)
+        self._waits = pulumi.ResourceOptions(depends_on=merged.depends_on)
+        super().__init__(f"{TYPE}:{kind}", name, None, merged)
 
     def child(self, *after: pulumi.Resource | None, **more: Any) -> pulumi.ResourceOptions:
         """Options of a child. It waits for what its parent waits for, which Pulumi does not see to."""
-        return pulumi.ResourceOptions(parent=self, depends_on=[*self._after, *present(after)], **more)
+        own = pulumi.ResourceOptions(parent=self, depends_on=present(after), **more)
+        return pulumi.ResourceOptions.merge(self._waits, own)
 
 
 def present(resources: Sequence[pulumi.Resource | None]) -> list[pulumi.Resource]:

@@ -16,6 +16,8 @@ PODS = (
 LEVEL = "pod-security.kubernetes.io/enforce"
 PROFILES = ("RuntimeDefault", "Localhost")
 HARMLESS = {"NET_BIND_SERVICE"}
+#: What of a container may be read with the pod, its variables aside.
+SHOWN = ("command", "args", "liveness_probe", "readiness_probe", "startup_probe", "lifecycle")
 
 
 def at(data: Any, *names: str) -> Any:
@@ -127,14 +129,40 @@ def memory_has_an_end(resource: Resource) -> Iterator[str]:
 
 @rule(*PODS)
 def no_secret_in_variables(resource: Resource) -> Iterator[Secrecy]:
-    """`kubectl describe` shows variables and arguments to everybody who may look at pods."""
+    """`kubectl describe` shows variables, arguments and probes to everybody who may look at pods."""
     for where, container in containers(resource):
         for variable in at(container, "env") or ():
             sentence = f"{where}: a secret is the value of {at(variable, 'name')}; mount it as a file."
             yield Secrecy(at(variable, "value"), False, sentence)
-        for name in ("command", "args"):
-            for value in at(container, name) or ():
+        for name in SHOWN:
+            for value in leaves(at(container, name)):
                 yield Secrecy(value, False, f"{where}: a secret is among its {name}; mount it as a file.")
+
+
+def leaves(data: Any) -> Iterator[Any]:
+    """Every value in plain data, however deep."""
+    if isinstance(data, Mapping | list):
+        for entry in data.values() if isinstance(data, Mapping) else data:
+            yield from leaves(entry)
+    elif data is not None:
+        yield data
+
+
+@rule("kubernetes:*")
+def no_secret_in_marks(resource: Resource) -> Iterator[Secrecy]:
+    """Labels and annotations are for everybody, those of a Secret too."""
+    for meta in marked(resource):
+        for name in ("labels", "annotations"):
+            for value in leaves(at(meta, name)):
+                yield Secrecy(value, False, f"{resource.name}: a secret is among its {name}; remove it.")
+
+
+def marked(resource: Resource) -> Iterator[Any]:
+    """The metadata of an object, and of the jobs and pods that it makes."""
+    spec = resource.get("spec")
+    job = at(spec, "job_template")
+    yield from (resource.get("metadata"), at(job, "metadata"))
+    yield at(at(job, "spec") or spec, "template", "metadata")
 
 
 @rule("kubernetes:core/v1:Secret")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.pulumi.settings import merged
+from infra.pulumi.settings import merged, numbers
 from infra.topology import Refused, load, read, yamlio
 from infra.topology.load import refuse
 
@@ -56,7 +56,7 @@ def overridden(stack: str, words: list[str]) -> tuple[str, list[str]]:
         over, rest = words[place + 1 : place + 2], words[:place] + words[place + 2 :]
         if not over or not Path(over[0]).is_file():
             raise refuse("overrides", f"--overrides {''.join(over)} is no file; name a YAML or JSON file.")
-        changes.append(load.parse(Path(over[0])))
+        changes.append(numbers(load.parse(Path(over[0]))))
     if (network := os.environ.get("DATA_SUBNET")) and read(stack).subnet:
         changes.append({"subnet": f"{network}.0/24"})
     if not changes:

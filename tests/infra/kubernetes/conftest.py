@@ -8,10 +8,14 @@ from functools import cache
 
 import pytest
 
+from infra.pulumi.components.k8s_scope import COMPONENT
+from infra.pulumi.settings import merged
 from tests.infra.kubernetes.cluster import SMALL, Namespace, why_none
 from tests.infra.pulumi.live import missing
 
 PROVIDER = "pulumi-resource-kubernetes"
+#: So short that a task can outlast it and still end before its hard timeout.
+DRAIN = {"drain": "5s"}
 _why = cache(why_none)
 
 
@@ -26,7 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="module")
 def tier() -> Iterator[Namespace]:
     """The stack k8s, small and ready, in a namespace of its own; gone before another stack comes, for want of room."""
-    made = Namespace("k8s", SMALL)
+    made = Namespace("k8s", merged(SMALL, DRAIN), monitoring=[{"labels": {COMPONENT: "worker"}}])
     try:
         began = time.monotonic()
         made.apply()

@@ -48,6 +48,18 @@ class Made:
         pod: dict[str, Any] = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
         return pod
 
+    def labels(self) -> dict[str, dict[str, str]]:
+        """What the pods of each workload carry."""
+        makers = [(kind, name) for kind, name in self.objects if kind in MAKERS]
+        specs = {name: self.spec(kind, name) for kind, name in makers}
+        jobs = {name: spec.get("jobTemplate", {"spec": spec})["spec"] for name, spec in specs.items()}
+        return {name: job["template"]["metadata"]["labels"] for name, job in jobs.items()}
+
+    def chosen(self, selector: Mapping[str, Any]) -> set[str]:
+        """The workloads whose pods a selector finds."""
+        wanted = selector["matchLabels"].items()
+        return {name for name, labels in self.labels().items() if wanted <= labels.items()}
+
     def container(self, name: str) -> dict[str, Any]:
         """A workload's process."""
         container: dict[str, Any] = self.pod(name)["containers"][0]

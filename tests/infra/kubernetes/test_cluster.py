@@ -6,17 +6,20 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.load import Load
+from harness.load import Load, verdict
+from tests.infra.ansible import stay_program
+from tests.infra.ansible.tier import Stay
 from tests.infra.kubernetes.cluster import ROOT, Namespace, kubectl
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 RATE, BEFORE, AFTER = 40.0, 4.0, 6.0
 OUTAGE = 60.0
+LONG = 20.0
 SUITE = "tests/infra/conformance"
 RESTORE = f"{SUITE}/test_destructive_restore.py"
 APP = ("worker", "worker-recovery", "resurrector")
@@ -162,14 +165,39 @@ def test_a_replica_that_lost_its_disk_copies_everything_and_pushes_go_on(tier: N
     judge(load)
 
 
-def test_a_worker_that_is_drained_hands_off_and_its_pod_starts_anew(tier: Namespace, load: Load) -> None:
-    pod = tier.names("worker")[0]
-    restarts = tier.restarts("worker")[pod]
-    said = tier.ask(pod, "rl", "worker", "drain", f"worker@{pod}")
-    assert "drains" in said
+@pytest.fixture
+def stay(tier: Namespace) -> Iterator[Stay]:
+    """Tasks that outlast a drain. Every start of each is seen from a pod that nobody harms."""
+    program = Path(stay_program.__file__).read_text()
+    made = Stay([*tier.inside(tier.names("resurrector")[0]), "python", "-c", program])
+    yield made.begin("default", "2", str(LONG))
+    until(lambda: made.finished, 120, "the long tasks are done")
+
+
+def deaths(tier: Namespace, tasks: Iterable[str]) -> int:
+    """How many of these were found with a worker that had died. What is handed off does not count as a death."""
+    code = (
+        "import sys; from relier.connection import connect; from relier.settings import get_settings; "
+        "print(connect(get_settings()).exists(*(f'rl:resurrections:{task}' for task in sys.argv[1:])))"
+    )
+    return int(tier.ask(tier.names("resurrector")[0], "python", "-c", code, *tasks))
+
+
+def test_a_worker_that_is_drained_hands_off_and_its_pod_starts_anew(tier: Namespace, load: Load, stay: Stay) -> None:
+    env = tier.plan["worker"].env
+    drain, beats = float(env["RELIER_GRACEFUL_SHUTDOWN_TIMEOUT"]), float(env["RELIER_HEARTBEAT_TTL"])
+    pod = next(iter(stay.runs.values()))[-1][1].removeprefix("worker@")
+    held, restarts = set(stay.on(pod)), tier.restarts("worker")[pod]
+    assert f"hands off what is not finished in {drain:g} s" in tier.ask(pod, "rl", "worker", "drain", f"worker@{pod}")
+    # Its heartbeats would end later than that, and be missed later still.
+    gone = until(lambda: not held & set(stay.on(pod)), drain + beats / 2, f"{len(held)} tasks of {pod} began elsewhere")
+    print(f"\n{len(held)} tasks began again {gone:.1f} s after a drain of {drain:g} s was asked for.")
+    assert min(stay.runs[task][-1][0] for task in held) >= 2
+    assert deaths(tier, held) == 0, "handed off, not found dead"
     until(lambda: tier.restarts("worker")[pod] > restarts, 120, f"{pod} left and was started again")
     all_take_work(tier)
     judge(load)
+    assert verdict(load.prefix, stay.runs).lost == []
 
 
 def test_liveness_restarts_no_worker_while_redis_is_gone(tier: Namespace) -> None:

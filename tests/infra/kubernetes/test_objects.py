@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
+from pulumi_kubernetes.core.v1 import ConfigMap
 
-from infra.pulumi.program import main
-from infra.pulumi.render import tidy
-from infra.pulumi.schemas import known, misfits
+from infra.pulumi.components.k8s_app import Processes
+from infra.pulumi.components.k8s_base import Foundation
+from infra.pulumi.components.k8s_jobs import Timed
+from infra.pulumi.components.k8s_network import Walls
+from infra.pulumi.components.k8s_nodes import Nodes
+from infra.pulumi.kubernetes import scope_of
+from infra.pulumi.render import deployment_of, tidy
+from infra.pulumi.schemas import misfits
 from infra.topology.workload import Probe, Workload
-from tests.infra.kubernetes.stacks import PASSWORDS, STACKS, Made, each_workload, kind_of, made
+from tests.infra.kubernetes.stacks import PASSWORDS, STACKS, each_workload, kind_of, made
 from tests.infra.pulumi.recorder import Secret, record, reveal, secrets_in
 
 EACH = pytest.mark.parametrize(("stack", "workload"), each_workload(), ids=lambda part: getattr(part, "name", part))
@@ -207,7 +215,8 @@ def test_there_are_as_many_as_planned_and_never_two_resurrectors(stack: str, wor
     else:
         spec = made(stack).spec("Deployment", workload.name)
         assert spec["replicas"] == workload.replicas
-        assert spec["strategy"]["type"] == ("Recreate" if workload.update == "recreate" else "RollingUpdate")
+        rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+        assert spec["strategy"] == ({"type": "Recreate"} if workload.update == "recreate" else rolling)
     assert made(stack).plan["resurrector"].update == "recreate"
 
 
@@ -224,6 +233,20 @@ def test_every_pool_and_every_set_gives_one_at_a_time() -> None:
         name: entry.inputs["spec"]["maxUnavailable"] for name, entry in made().of_kind("PodDisruptionBudget").items()
     }
     assert budgets == dict.fromkeys(("relier-redis", "relier-sentinel", "worker", "worker-recovery"), 1)
+    for name in budgets:
+        assert made().chosen(made().spec("PodDisruptionBudget", name)["selector"]) == {name}
+
+
+@EACH
+def test_whoever_looks_for_pods_of_a_workload_finds_them_and_no_others(stack: str, workload: Workload) -> None:
+    found, pod = made(stack), made(stack).pod(workload.name)
+    kept = [kind for kind in ("Deployment", "StatefulSet") if (kind, workload.name) in found.objects]
+    selectors = [found.spec(kind, workload.name)["selector"] for kind in kept]
+    if ("Service", workload.name) in found.objects:
+        selectors.append({"matchLabels": found.spec("Service", workload.name)["selector"]})
+    selectors += [spread["labelSelector"] for spread in pod.get("topologySpreadConstraints", ())]
+    assert all(found.chosen(selector) == {workload.name} for selector in selectors)
+    assert bool(selectors) == (workload.schedule is None)
 
 
 @EACH
@@ -269,7 +292,6 @@ def test_every_secret_that_a_pod_names_is_made(stack: str) -> None:
 @pytest.mark.parametrize("version", ["1.32", "1.34", "1.37"])
 def test_every_object_is_valid_in_three_versions_of_kubernetes(stack: str, version: str) -> None:
     for (kind, name), entry in made(stack).objects.items():
-        assert known(entry.inputs), kind
         assert list(misfits(tidy(reveal(entry.inputs)), [version])) == [], (kind, name)
 
 
@@ -300,42 +322,26 @@ def test_workers_wait_for_redis_and_everything_for_the_namespace() -> None:
     assert urns["Secretrelier-secrets"] in made().objects["StatefulSet", "relier-sentinel"].depends_on
 
 
-def annotations(stack_made: Any, name: str) -> dict[str, str]:
-    kind = next(kind for kind in ("Deployment", "StatefulSet") if (kind, name) in stack_made.objects)
-    found: dict[str, str] = stack_made.spec(kind, name)["template"]["metadata"].get("annotations", {})
-    return found
+COMPONENTS = (Foundation, Walls, Nodes, Processes, Timed)
 
 
-def test_another_password_is_a_new_pod_for_who_reads_it_and_for_nobody_else() -> None:
-    other = {**PASSWORDS["k8s"], "sentinel_password": "hunter2-other"}
-    after = Made(made().plan, record(main, stack="k8s", secrets=other))
-    for workload in made().plan.workloads:
-        if workload.schedule is None:
-            read = "k8s:relier-secrets/sentinel-password" in {mount.reference for mount in workload.secrets}
-            assert (annotations(made(), workload.name) != annotations(after, workload.name)) == read, workload.name
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)
+def test_a_component_takes_its_name_and_the_rest_by_keyword(component: type) -> None:
+    name, *rest = inspect.signature(component).parameters.values()
+    assert name.name == "name"
+    assert {parameter.kind for parameter in rest} == {inspect.Parameter.KEYWORD_ONLY}
+    assert rest[-1].name == "opts" and rest[-1].default is None
 
 
-def test_a_changed_secret_or_script_is_a_new_pod() -> None:
-    before = annotations(made(), "relier-redis")
-    assert set(before) == {"relier.dev/files-checksum", "relier.dev/secrets-checksum"}
-    after = annotations(made(overrides={"redis": {"maxclients": 9000}}), "relier-redis")
-    assert after["relier.dev/files-checksum"] != before["relier.dev/files-checksum"]
-    assert after["relier.dev/secrets-checksum"] == before["relier.dev/secrets-checksum"]
-    assert set(annotations(made(), "worker")) == {"relier.dev/secrets-checksum"}
+def test_a_component_hangs_and_waits_where_its_caller_says() -> None:
+    scope = scope_of(deployment_of("k8s", {}, {}))
 
+    def program() -> None:
+        top = pulumi.ComponentResource("shop:index:Top", "top")
+        first = ConfigMap("first", data={})
+        Foundation("mine", scope=scope, opts=pulumi.ResourceOptions(parent=top, depends_on=[first]))
 
-SECOND = {"redis_second": "k8s:relier-secrets/redis-second", "sentinel_second": "k8s:relier-secrets/sentinel-second"}
-
-
-def test_a_second_password_is_a_new_pod_of_servers_only_and_a_key_of_the_secret() -> None:
-    more = {"redis_second_password": "hunter2-second", "sentinel_second_password": "hunter2-other"}
-    before, after = made(), made(more=more, overrides={"secrets": SECOND})
-    assert set(reveal(after.objects["Secret", "relier-secrets"].inputs["stringData"])) == {
-        "redis-password",
-        "sentinel-password",
-        "redis-second",
-        "sentinel-second",
-    }
-    pods = [name for kind in ("Deployment", "StatefulSet") for name in after.of_kind(kind)]
-    renewed = {name for name in pods if annotations(before, name) != annotations(after, name)}
-    assert renewed == {"relier-redis", "relier-sentinel"}
+    seen = {entry.name: entry for entry in record(program)}
+    assert seen["mine"].parent_name == "top"
+    assert seen["relier"].parent_name == "mine"
+    assert all(seen["first"].urn in seen[name].depends_on for name in ("mine", "relier", "redis-backups"))

@@ -9,21 +9,21 @@ import pytest
 from infra.pulumi.components.k8s_jobs import cron
 from infra.pulumi.program import main
 from infra.topology import load, plan_of
-from tests.infra.kubernetes.stacks import PASSWORDS, Made, made
+from tests.infra.kubernetes.stacks import PASSWORDS, STACKS, Made, made
 from tests.infra.pulumi.recorder import record
 
-COMPONENT = "app.kubernetes.io/component"
 KEDA = {"least": 2, "most": 8, "load": 0.5, "prometheus": "http://prometheus.monitoring:9090", "settle": 120}
 
 
-def guests(stack_made: Any, name: str) -> set[str]:
-    """The workloads that a policy lets in."""
+def guests(stack_made: Made, name: str) -> set[str]:
+    """The workloads whose pods a policy lets in."""
     rules = stack_made.spec("NetworkPolicy", name).get("ingress", [])
     return {
-        peer["podSelector"]["matchLabels"][COMPONENT]
+        guest
         for rule in rules
         for peer in rule["from"]
         if "podSelector" in peer
+        for guest in stack_made.chosen(peer["podSelector"])
     }
 
 
@@ -35,9 +35,45 @@ def test_redis_is_asked_by_who_has_business_there_and_nobody_else() -> None:
 
 
 def test_nobody_gets_in_unasked_and_pods_of_others_are_left_alone() -> None:
-    ours = made().spec("NetworkPolicy", "closed")["podSelector"]["matchLabels"]
-    assert ours == {"app.kubernetes.io/instance": "relier"}
-    assert ours.items() <= made().spec("Deployment", "worker")["template"]["metadata"]["labels"].items()
+    closed = made().spec("NetworkPolicy", "closed")
+    assert closed == {"podSelector": closed["podSelector"], "policyTypes": ["Ingress"]}
+    assert closed["podSelector"] == {"matchLabels": {"app.kubernetes.io/instance": "relier"}}
+    assert made().chosen(closed["podSelector"]) == {workload.name for workload in made().plan.workloads}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_policy_is_for_the_pods_of_its_name_and_shuts_both_ways(stack: str) -> None:
+    policies = set(made(stack).of_kind("NetworkPolicy")) - {"closed"}
+    free = {workload.name for workload in made(stack).plan.of_kind("worker", "resurrector")}
+    assert policies == {workload.name for workload in made(stack).plan.workloads} - free
+    for name in policies:
+        spec = made(stack).spec("NetworkPolicy", name)
+        assert made(stack).chosen(spec["podSelector"]) == {name}
+        assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"], name
+
+
+def doors(rules: list[dict[str, Any]]) -> set[tuple[int, str]]:
+    return {(port["port"], port["protocol"]) for rule in rules for port in rule["ports"]}
+
+
+def test_a_door_is_the_port_that_the_pod_listens_on_and_no_other() -> None:
+    for workload in made().plan.of_kind("redis", "sentinel", "exporter"):
+        rules = made().spec("NetworkPolicy", workload.name)["ingress"]
+        assert doors(rules) == {(port.port, "TCP") for port in workload.ports}, workload.name
+        listens = made().container(workload.name)["ports"]
+        assert {port["containerPort"] for port in listens} == {port.port for port in workload.ports}, workload.name
+    assert "ingress" not in made().spec("NetworkPolicy", "backup")
+
+
+@pytest.mark.parametrize("name", ["relier-redis", "relier-sentinel", "backup", "redis-exporter"])
+def test_the_way_out_is_names_and_the_port_of_each_node_that_is_asked(name: str) -> None:
+    names, *ways = made().spec("NetworkPolicy", name)["egress"]
+    assert names == {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+    found = {
+        target: doors([way]) for way in ways for peer in way["to"] for target in made().chosen(peer["podSelector"])
+    }
+    asked = ("relier-redis",) if name == "redis-exporter" else ("relier-redis", "relier-sentinel")
+    assert found == {node: {(port.port, "TCP") for port in made().plan[node].ports} for node in asked}
 
 
 def test_every_way_to_redis_that_the_plan_needs_is_open() -> None:
@@ -56,7 +92,7 @@ def test_a_rehearsal_can_talk_to_nobody_and_a_backup_only_to_redis() -> None:
 
 def test_a_backup_that_leaves_the_cluster_finds_the_way_out() -> None:
     over: dict[str, Any] = {
-        "backup": {"offsite": {"bucket": "s3://b/p"}},
+        "backup": {"offsite": {"bucket": "s3://b/p"}, "image": "relier-backup:1.0.0"},
         "secrets": {"offsite": "k8s:relier-s3/credentials"},
     }
     exits = made(overrides=over, kubernetes={"create_namespace": False}).spec("NetworkPolicy", "backup")["egress"]
@@ -145,6 +181,21 @@ def test_disks_take_the_class_that_is_asked_for() -> None:
     fast = made(kubernetes={"storage_class": "fast"})
     assert fast.spec("StatefulSet", "relier-redis")["volumeClaimTemplates"][0]["spec"]["storageClassName"] == "fast"
     assert fast.spec("PersistentVolumeClaim", "redis-checkpoints")["storageClassName"] == "standard"
+
+
+CLAIMS = ("redis-checkpoints", "redis-backups")
+
+
+def test_nothing_is_protected_until_it_is_asked_for() -> None:
+    requests = [entry.request for entry in made().recorded]
+    assert not any(request.protect or request.retainOnDelete for request in requests)
+
+
+def test_a_protected_stack_gives_up_neither_its_namespace_nor_what_lies_on_shared_disks() -> None:
+    kept = made(kubernetes={"protect": True}).objects
+    protected = {key for key, entry in kept.items() if entry.request.protect}
+    assert protected == {("Namespace", "relier"), *(("PersistentVolumeClaim", name) for name in CLAIMS)}
+    assert [key for key, entry in kept.items() if entry.request.retainOnDelete] == [("Namespace", "relier")]
 
 
 def test_a_private_registry_is_asked_with_a_secret_of_the_cluster() -> None:

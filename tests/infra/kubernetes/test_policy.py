@@ -11,7 +11,8 @@ import pulumi_kubernetes as k8s
 import pytest
 
 from infra.pulumi import policy
-from tests.infra.pulumi.recorder import record
+from tests.infra.pulumi import recorder
+from tests.infra.pulumi.recorder import Monitor
 
 SECURE: dict[str, Any] = {
     "allow_privilege_escalation": False,
@@ -79,19 +80,29 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 def breach(make: Callable[[], object]) -> str:
     """What the policies say to a resource, and that it was not registered."""
-    said: list[str] = []
+    monitors: list[Monitor] = []
+
+    class Kept(Monitor):
+        """Says later what was registered, also by a program that was refused."""
+
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            monitors.append(self)
 
     def program() -> None:
         policy.hold()
         make()
 
-    try:
-        seen = record(program)
-    except pulumi.RunError as error:
-        said.append(str(error))
-        seen = []
-    assert seen == [] or not said
-    return "\n".join(said)
+    said = ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "Monitor", Kept)
+        try:
+            recorder.record(program)
+        except pulumi.RunError as error:
+            said = str(error)
+    registered = [entry.name for monitor in monitors for entry in monitor.recorded]
+    assert len(monitors) == 1 and bool(registered) != bool(said), registered
+    return said
 
 
 def deployment(pod: dict[str, Any]) -> k8s.apps.v1.Deployment:
@@ -128,6 +139,76 @@ def test_a_secret_in_a_variable_or_an_argument_is_refused() -> None:
     assert "a secret is the value of KEY; mount it as a file." in breach(variable)
     argument = lambda: deployment(changed((*C, "args"), ["--password", hidden("hunter2")]))  # noqa: E731
     assert "a secret is among its args; mount it as a file." in breach(argument)
+
+
+HIDDEN: dict[str, Any] = {"exec_": {"command": ["redis-cli", "-a", "hunter2"]}}
+ASKING: dict[str, Any] = {"http_get": {"port": 80, "http_headers": [{"name": "token", "value": "hunter2"}]}}
+SEEN: dict[str, tuple[tuple[Any, ...], Any, str]] = {
+    "liveness": ((*C, "liveness_probe"), HIDDEN, "container worker: a secret is among its liveness_probe; mount it"),
+    "readiness": ((*C, "readiness_probe"), HIDDEN, "container worker: a secret is among its readiness_probe; mount it"),
+    "start": ((*C, "startup_probe"), ASKING, "container worker: a secret is among its startup_probe; mount it"),
+    "before the end": (
+        (*C, "lifecycle"),
+        {"pre_stop": HIDDEN},
+        "container worker: a secret is among its lifecycle; mount",
+    ),
+    "after the start": (
+        (*C, "lifecycle"),
+        {"post_start": ASKING},
+        "container worker: a secret is among its lifecycle;",
+    ),
+    "a command": (
+        (*C, "command"),
+        ["redis-server", "--requirepass", "hunter2"],
+        "a secret is among its command; mount",
+    ),
+}
+
+
+def hidden(value: Any) -> Any:
+    """The same data with its password marked as secret."""
+    if isinstance(value, dict):
+        return {key: hidden(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [hidden(entry) for entry in value]
+    return pulumi.Output.secret(value) if value == "hunter2" else value
+
+
+@pytest.mark.parametrize(("place", "value", "says"), SEEN.values(), ids=SEEN)
+def test_a_secret_in_what_a_pod_shows_is_refused(place: tuple[Any, ...], value: Any, says: str) -> None:
+    said = breach(lambda: deployment(hidden(changed(place, value))))
+    assert says in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("value", [HIDDEN, ASKING], ids=["exec", "http"])
+def test_a_probe_that_hides_nothing_passes(value: Any) -> None:
+    assert breach(lambda: deployment(changed((*C, "liveness_probe"), value))) == ""
+
+
+def of_pods(marks: Any, job: Any = None) -> Any:
+    """A CronJob whose pods, or jobs, are marked so."""
+    spec = {"template": {"metadata": marks, "spec": POD}}
+    return k8s.batch.v1.CronJob("p", spec={"schedule": "@daily", "job_template": {"metadata": job, "spec": spec}})  # type: ignore[arg-type]
+
+
+MARKED: dict[str, Callable[[Any], object]] = {
+    "an object": lambda marks: k8s.core.v1.ConfigMap("p", metadata=marks),
+    "typed arguments": lambda marks: k8s.core.v1.ConfigMap("p", metadata=k8s.meta.v1.ObjectMetaArgs(**marks)),
+    "pods": lambda marks: k8s.apps.v1.Deployment(
+        "p", spec={"selector": {}, "template": {"metadata": marks, "spec": POD}}
+    ),
+    "pods by the clock": of_pods,
+    "jobs": lambda marks: of_pods(None, marks),
+}
+
+
+@pytest.mark.parametrize("name", ["labels", "annotations"])
+@pytest.mark.parametrize("make", MARKED.values(), ids=MARKED)
+def test_a_secret_in_a_label_or_an_annotation_is_refused(make: Callable[[Any], object], name: str) -> None:
+    said = breach(lambda: make(hidden({name: {"app": "hunter2"}})))
+    assert said == f"p: a secret is among its {name}; remove it."
+    assert breach(lambda: make({name: {"app": "web"}})) == ""
 
 
 def test_a_secret_that_is_not_wrapped_is_refused() -> None:

@@ -116,6 +116,11 @@ class Stack:
         alive = [pod["metadata"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return {f"{meta['name']}/{meta['uid']}": meta["labels"]["app.kubernetes.io/component"] for meta in alive}
 
+    def claims(self) -> set[str]:
+        """Every disk, as the cluster tells them apart."""
+        found = json.loads(kubectl("-n", self.namespace, "get", "pvc", "-o", "json"))["items"]
+        return {claim["metadata"]["uid"] for claim in found}
+
     def renewed(self, before: dict[str, str]) -> set[str]:
         """The workloads that have other pods than before."""
         return {workload for pod, workload in self.pods().items() if pod not in before}
@@ -163,6 +168,15 @@ def test_another_image_renews_the_application_and_nothing_else(stack: Stack) -> 
     app = ("worker", "worker-recovery", "resurrector")
     assert stack.up(app={"image": SAME_IMAGE}) == {f"Deployment/{name}": "update" for name in app}
     assert stack.renewed(before) == set(app)
+
+
+def test_another_disk_stops_no_node_and_takes_no_claim_away(stack: Stack) -> None:
+    """The rehearsal alone has a new disk each time, and of the new size."""
+    before, kept = stack.pods(), stack.claims()
+    assert stack.up(redis={"storage": "2gb"}, checkpoints={"storage_class": "other"}) == {"CronJob/drill": "update"}
+    assert stack.renewed(before) == set()
+    assert stack.claims() == kept
+    assert stack.up(redis={"storage": "1gb"}, checkpoints={"storage_class": None}) == {"CronJob/drill": "update"}
 
 
 def test_another_check_is_that_of_the_pods_that_it_is_for(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

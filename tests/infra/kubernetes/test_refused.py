@@ -50,6 +50,12 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         {"kubernetes": {"service_monitor": True}},
         "relier:kubernetes.service_monitor is given, but nothing exports; name telemetry.redis_exporter.",
     ),
+    "a monitor that the walls shut out": (
+        "k8s",
+        {"kubernetes": {"service_monitor": True}},
+        "relier:kubernetes.service_monitor is true, but the network policies let nobody in who reads the figures; "
+        "write relier:kubernetes.monitoring: [{namespace: monitoring}], or network_policies: false.",
+    ),
     "no CPU at all": ("k8s", {"kubernetes": {"cpu_request": 0}}, "relier:kubernetes.cpu_request does not fit"),
     "a scaler of no pool": (
         "k8s",
@@ -165,6 +171,11 @@ def test_a_bad_configuration_is_refused_in_a_sentence_before_any_resource(
     assert [sentence for sentence in sentences if says in sentence], sentences
     assert resources == 0
     assert not [sentence for sentence in sentences if "hunter2" in sentence or "Traceback" in sentence]
+
+
+@pytest.mark.parametrize("door", [{"monitoring": [{"namespace": "monitoring"}]}, {"network_policies": False}], ids=str)
+def test_a_monitor_that_gets_in_is_not_refused(door: dict[str, Any]) -> None:
+    assert refused("k8s", kubernetes={"service_monitor": True, **door})[0] == []
 
 
 def test_half_of_a_secret_is_refused_and_none_of_it_is_not() -> None:

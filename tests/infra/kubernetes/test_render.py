@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from infra.pulumi.render import main
+from infra.pulumi.render import ROOT, checked, deployment_of, main, objects, tidy
 from infra.pulumi.schemas import misfits
+from infra.pulumi.settings import merged
+from infra.topology import Refused, load, plan_of, topology_of
+from tests.infra.conformance.__main__ import overridden
 from tests.infra.kubernetes.stacks import STACKS, made
+from tests.infra.pulumi.recorder import reveal
 
 
 def rendered(path: Path) -> dict[tuple[str, str], Any]:
@@ -95,7 +102,125 @@ def test_a_mistake_is_one_sentence(arguments: list[str], says: str, capsys: pyte
     assert len(said.err.splitlines()) == 1
 
 
+def test_a_fraction_that_the_cli_wrote_as_text_is_a_number_here_too(tmp_path: Path) -> None:
+    """As `pulumi config get overrides` prints what `pulumi config set --path` wrote."""
+    over, options = tmp_path / "over.json", tmp_path / "options.json"
+    over.write_text('{"workers": {"worker": {"cpu_request": "0.2"}}, "env": {"RATIO": "0.5"}}')
+    options.write_text('{"cpu_request": "0.3"}')
+    assert main(["k8s", "--overrides", str(over), "--options", str(options), "--to", str(tmp_path)]) == 0
+    found = rendered(tmp_path / "k8s.yaml")
+    worker = found["Deployment", "worker"]["spec"]["template"]["spec"]["containers"][0]
+    assert worker["resources"]["requests"]["cpu"] == "200m"
+    assert {"name": "RATIO", "value": "0.5"} in worker["env"]
+    redis = found["StatefulSet", "relier-redis"]["spec"]["template"]["spec"]["containers"][0]
+    assert redis["resources"]["requests"]["cpu"] == "300m"
+
+
+def test_the_conformance_suite_takes_such_a_file_too(tmp_path: Path) -> None:
+    over = tmp_path / "over.json"
+    over.write_text('{"workers": {"worker": {"cpu_request": "0.2"}}, "env": {"RATIO": "0.5"}}')
+    stack, rest = overridden("k8s", ["--overrides", str(over), "-x"])
+    topology = load.read(stack)
+    assert (topology.workers["worker"].cpu_request, topology.env["RATIO"]) == (0.2, "0.5")
+    assert rest == ["-x"]
+
+
+def example() -> dict[str, Any]:
+    """The sizes for one small machine, as the page for Kubernetes has them."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    (found,) = [block for block in blocks if "workers" in block]
+    return dict(found)
+
+
+def test_the_documented_sizes_for_one_small_machine_want_one_small_machine() -> None:
+    """kind and minikube bind no disk that many hosts write, and have a few gigabytes."""
+    made_small = objects(deployment_of("k8s", example(), {}))
+    assert not [found for found in made_small if "ReadWriteMany" in json.dumps(found)]
+    assert not [found for found in made_small if "storageClassName" in json.dumps(found)]
+    plan = plan_of(topology_of(merged(load.parse(load.find("k8s")), example())))
+    wanted = [(workload.memory_request or workload.memory) * workload.replicas for workload in plan.workloads]
+    assert sum(wanted) < 3 * 1024**3
+
+
 def test_a_typo_in_an_object_would_be_caught() -> None:
     pod = {"containers": [{"name": "x", "image": "x:1", "livenesProbe": {}}]}
     found = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
     assert [sentence for sentence in misfits(found, ["1.34"]) if "livenesProbe" in sentence]
+
+
+SCALED = {"autoscale": {"worker": {"most": 8, "prometheus": "http://prometheus:9090"}}}
+WATCHED = {"service_monitor": True, "monitoring": [{"namespace": "monitoring"}]}
+OPERATED = {("ScaledObject", "worker"): SCALED, ("ServiceMonitor", "redis-exporter"): WATCHED}
+TYPOS: dict[str, tuple[tuple[str, str], Callable[[Any], object], str]] = {
+    "a key of a scaler": (
+        ("ScaledObject", "worker"),
+        lambda spec: spec.update(minReplicas=1),
+        "'minReplicas' was unexp",
+    ),
+    "a trigger's number": (
+        ("ScaledObject", "worker"),
+        lambda spec: spec["triggers"][0]["metadata"].update(threshold=4),
+        "spec.triggers.0.metadata.threshold: 4 is not of type 'string'",
+    ),
+    "a trigger's address": (
+        ("ScaledObject", "worker"),
+        lambda spec: spec["triggers"][0]["metadata"].pop("serverAddress"),
+        "'serverAddress' is a required property",
+    ),
+    "a level deep below": (
+        ("ScaledObject", "worker"),
+        lambda spec: spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"].update(scaledown={}),
+        "'scaledown' was unexpected",
+    ),
+    "no trigger": (("ScaledObject", "worker"), lambda spec: spec["triggers"].clear(), "[] should be non-empty"),
+    "a key of an endpoint": (
+        ("ServiceMonitor", "redis-exporter"),
+        lambda spec: spec["endpoints"][0].update(scrapeInterval="15s"),
+        "'scrapeInterval' was unexpected",
+    ),
+    "an interval without a unit": (
+        ("ServiceMonitor", "redis-exporter"),
+        lambda spec: spec["endpoints"][0].update(interval="15"),
+        "spec.endpoints.0.interval: '15' does not match",
+    ),
+    "a parameter that is no list": (
+        ("ServiceMonitor", "redis-exporter"),
+        lambda spec: spec["endpoints"][0]["params"].update(target="redis://r:6379"),
+        "is not of type 'array'",
+    ),
+    "a label of Prometheus' own form": (
+        ("ServiceMonitor", "redis-exporter"),
+        lambda spec: spec["endpoints"][0]["relabelings"][0].update(source_labels=["a"]),
+        "'source_labels' was unexpected",
+    ),
+}
+
+
+def operated(key: tuple[str, str]) -> Any:
+    """An object of an operator, as the stack makes it."""
+    return copy.deepcopy(tidy(reveal(made(kubernetes=OPERATED[key]).objects[key].inputs)))
+
+
+@pytest.mark.parametrize("key", OPERATED, ids=lambda key: key[0])
+def test_an_object_of_an_operator_fits_its_schema(key: tuple[str, str]) -> None:
+    assert list(misfits(operated(key))) == []
+
+
+@pytest.mark.parametrize(("key", "change", "says"), TYPOS.values(), ids=TYPOS)
+def test_a_typo_in_an_object_of_an_operator_is_caught_too(
+    key: tuple[str, str], change: Callable[[Any], object], says: str
+) -> None:
+    found = operated(key)
+    change(found["spec"])
+    (sentence,) = misfits(found)
+    assert says in sentence
+    assert sentence.startswith(f"{key[0]} {key[1]}, spec")
+
+
+@pytest.mark.parametrize("version", ["keda.sh/v1", "example.org/v1"])
+def test_an_object_that_nobody_knows_is_not_called_valid(version: str) -> None:
+    found = {"apiVersion": version, "kind": "ScaledObject", "metadata": {"name": "worker"}, "spec": {}}
+    with pytest.raises(Refused) as refused:
+        checked([found])
+    assert f"ScaledObject worker: {version} has no schema (Kubernetes 1.34); write one in" in str(refused.value)
