@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     made = _command(commands, "emit", _emit, "write what others read")
     made.add_argument("stack", metavar="STACK", help=_STACK)
     made.add_argument("file", metavar="FILE", nargs="?", help="print only this one")
-    made.add_argument("--to", metavar="DIR", type=Path, help="write all files below this folder")
+    places = made.add_mutually_exclusive_group()
+    places.add_argument("--to", metavar="DIR", type=Path, help="write all files below this folder")
+    places.add_argument("--into", metavar="DIR", type=Path, help="write Ansible's variables into this inventory alone")
     schema = _command(commands, "schema", _schema, "print the JSON schema of a stack")
     schema.add_argument("stack", metavar="STACK", nargs="?", help="any stack: the schema is the same")
     return parser
@@ -111,9 +113,12 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _emit(options: argparse.Namespace) -> int:
-    made = emit.files(load.read(options.stack), options.stack)
+    topology = load.read(options.stack)
+    if options.into:
+        return _write_into(topology, options)
+    made = emit.files(topology, options.stack)
     if options.to:
-        return _write(made, options)
+        return _write(made, options.to, options)
     if options.file and options.file not in made:
         raise load.refuse("emit", f"{options.stack} emits no {options.file}; it emits {', '.join(made)}.")
     if options.file:
@@ -124,8 +129,18 @@ def _emit(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(made: dict[str, str], options: argparse.Namespace) -> int:
-    written = [path for path, text in made.items() if _update(options.to / path, text)]
+def _write_into(topology: Topology, options: argparse.Namespace) -> int:
+    if topology.tier != "bare":
+        raise load.refuse("emit", f"{options.stack} is of tier {topology.tier}; only tier bare has an inventory.")
+    if not options.into.is_dir():
+        raise load.refuse(
+            "emit", f"{options.into} is no folder; copy one of infra/ansible/inventory/sample there first."
+        )
+    return _write(emit.inventory(topology, options.stack, str(options.into)), options.into, options)
+
+
+def _write(made: dict[str, str], folder: Path, options: argparse.Namespace) -> int:
+    written = [path for path, text in made.items() if _update(folder / path, text)]
     same = [path for path in made if path not in written]
     text = "\n".join([*(f"wrote {path}" for path in written), *(f"unchanged {path}" for path in same)])
     _say({"written": written, "unchanged": same}, text, options)

@@ -20,7 +20,8 @@ from infra.topology.workload import Workload
 
 SCHEMA = "infra/topology/stacks/topology.schema.json"
 GROUP_VARS = "infra/ansible/group_vars/all/topology.yml"
-SINGLE, SINGLE_VARS = "bare-single", "infra/ansible/inventory/sample/single/group_vars/relier/topology.yml"
+INVENTORY_VARS = "group_vars/relier/topology.yml"
+SINGLE, SINGLE_VARS = "bare-single", f"infra/ansible/inventory/sample/single/{INVENTORY_VARS}"
 ENV_EXAMPLE = "infra/compose/.env.example"
 BASELINE = Persistence()
 
@@ -37,9 +38,14 @@ def files(topology: Topology, stack: str) -> dict[str, str]:
     return dict(sorted(made.items()))
 
 
-def origin(stack: str) -> str:
+def inventory(topology: Topology, stack: str, folder: str) -> dict[str, str]:
+    """Path in an inventory of Ansible → text: there the variables win over those that are emitted for everybody."""
+    return {INVENTORY_VARS: group_vars(topology, stack, f"--into {folder}")}
+
+
+def origin(stack: str, where: str = "--to .") -> str:
     """The first line of an emitted file."""
-    return f"# Written by `python -m infra.topology emit {stack} --to .`; edit the stack, not this file.\n"
+    return f"# Written by `python -m infra.topology emit {stack} {where}`; edit the stack, not this file.\n"
 
 
 @cache
@@ -126,13 +132,12 @@ def required_variables(topology: Topology) -> list[str]:
     return sorted({text.removeprefix("env:") for text in references if text.startswith("env:")})
 
 
-def group_vars(topology: Topology, stack: str) -> str:
+def group_vars(topology: Topology, stack: str, where: str = "--to .") -> str:
     """Ansible's `group_vars/all`: the values of the plan, for roles that know nothing of the model."""
     plan = plan_of(topology)
-    prefix = topology.name.replace("-", "_")
     values = {**_app_vars(topology), **_redis_vars(topology, plan), **_service_vars(topology, plan)}
-    text = yamlio.dumps({f"{prefix}_{name}": value for name, value in values.items()})
-    return text.replace("---\n", "---\n" + origin(stack), 1)
+    text = yamlio.dumps({f"relier_{name}": value for name, value in values.items()})
+    return text.replace("---\n", "---\n" + origin(stack, where), 1)
 
 
 def _app_vars(topology: Topology) -> dict[str, Any]:

@@ -33,6 +33,13 @@ def every_queue_has_a_consumer(topology: Topology) -> Iterator[Finding]:
 
 
 @rule
+def bare_hosts_know_one_name(topology: Topology) -> Iterator[Finding]:
+    """Roles read variables, and playbooks folders and units, of that name."""
+    if topology.tier == "bare" and topology.name != "relier":
+        yield wrong("name", topology.name, "but the playbooks of tier bare know one name", "write relier")
+
+
+@rule
 def a_pool_names_a_queue_once(topology: Topology) -> Iterator[Finding]:
     for name, pool in topology.workers.items():
         if len(set(pool.queues)) < len(pool.queues):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from tests.infra.ansible.desk import Desk, refusal
 
 SITE = ("site.yml", "--check")
+NEWLINE = b"\n"
+ALONE = "../../tests/infra/ansible/alone.yml"
 
 
 @pytest.fixture
@@ -88,3 +91,74 @@ def test_an_operation_without_what_it_needs_says_so_in_one_sentence(
     desk: Desk, name: str, arguments: tuple[str, ...], says: str
 ) -> None:
     assert says in refusal(desk.play(f"playbooks/{name}", *arguments))
+
+
+@pytest.mark.parametrize(
+    "name", ["backup", "deploy", "destroy", "restore", "rollback", "rotate_secrets", "upgrade_redis"]
+)
+def test_an_operation_that_cannot_be_rehearsed_refuses_a_dry_run(desk: Desk, name: str) -> None:
+    assert "no dry run" in refusal(desk.play(f"playbooks/{name}.yml", "--check", confirm="yes"))
+
+
+def _line(service: str, name: str, value: str) -> str:
+    """A credential as the look at a host shows it."""
+    path = f"/etc/relier/credentials/{service}/{name}"
+    return f"{path} 600 0 0 {hashlib.sha256(value.encode() + NEWLINE).hexdigest()}  {path}"
+
+
+class Held:
+    """site.yml's look at secrets on hosts that hold some already, and whose units run."""
+
+    def __init__(self, desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.desk, fake = desk, folder / "bin"
+        fake.mkdir()
+        (fake / "systemctl").write_text("#!/bin/sh\necho redis-server.service loaded active running\n")
+        (fake / "systemctl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{fake}:/usr/bin:/bin")
+
+    def refusal(self, *lines: str) -> str:
+        return refusal(self.desk.play("../../tests/infra/ansible/held.yml", "--check", common_seen=list(lines)))
+
+    def passes(self, *lines: str) -> bool:
+        run = self.desk.play("../../tests/infra/ansible/held.yml", "--check", common_seen=list(lines))
+        return run.code == 0
+
+
+@pytest.fixture
+def held(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Held:
+    return Held(desk, tmp_path, monkeypatch)
+
+
+def test_a_new_password_is_for_rotate_secrets_to_bring(held: Held) -> None:
+    said = held.refusal(_line("redis", "redis", "the one before"), _line("app", "redis", "the one before"))
+    assert "another value of redis than this inventory" in said and "rotate_secrets.yml" in said
+
+
+def test_a_credential_that_one_place_alone_has_otherwise_is_mended(held: Held) -> None:
+    now = "redis_password-of-this-test"
+    assert held.passes(_line("redis", "redis", now), _line("worker", "redis", "leaked"))
+
+
+def test_a_rotation_that_was_cut_off_is_for_rotate_secrets_to_go_on_with(held: Held) -> None:
+    now, marker = "redis_password-of-this-test", "/etc/relier/rotation 600 0 0 0  /etc/relier/rotation"
+    assert held.passes(marker, _line("redis", "redis", now), _line("app", "secret_keys_previous", "the key before"))
+    assert "rotate_secrets.yml" in held.refusal(
+        marker, _line("redis", "redis", now), _line("worker", "redis", "the one before")
+    )
+
+
+@pytest.mark.parametrize("role", ["worker", "resurrector"])
+def test_what_runs_a_release_refuses_a_host_without_one(desk: Desk, role: str) -> None:
+    said = refusal(desk.play(ALONE, "--check", role=role, where="worker-1"))
+    assert "has no release in /opt/relier" in said and "role app first" in said
+
+
+def test_credentials_of_an_s3_client_may_have_lines(desk: Desk) -> None:
+    for name in ("offsite", "redis"):
+        secrets = {name: "vault:relier_given"}
+        run = desk.play(
+            "../../tests/infra/ansible/written.yml",
+            relier_given="[default]\naws_access_key_id = a",
+            relier_secrets=secrets,
+        )
+        assert (run.code == 0) == (name == "offsite"), run.story()

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from yaml import safe_load
 
 from infra.topology import Plan, plan_of, read
 from infra.topology.workload import Workload
 from tests.infra.ansible.desk import Desk
+from tests.infra.ansible.play import KIT
 
 PLAN: Plan = plan_of(read("bare"))
 POOLS = PLAN.of_kind("worker")
+RENDER = "../../tests/infra/ansible/render.yml"
 RELEASE = "/opt/relier/releases/1.0.0-0123abcd/bin/"
 
 
@@ -38,7 +41,7 @@ class Unit:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("rendered")
     desk = Desk(folder)
-    desk.play("../../tests/infra/ansible/render.yml", out=str(folder / "out")).expect_success()
+    desk.play(RENDER, out=str(folder / "out")).expect_success()
     yield folder / "out"
 
 
@@ -127,3 +130,25 @@ def test_a_sentinel_is_the_plans(rendered: Path, node: Workload) -> None:
     assert shlex.split(unit.last("ExecStart")) == list(node.argv)
     assert int(unit.last("MemoryMax")) == node.memory
     assert _settings(rendered, host, "sentinel.env").items() >= dict(node.env).items()
+
+
+@pytest.mark.parametrize(
+    ("every", "when"),
+    [
+        (600, ["OnCalendar=*:0/10"]),
+        (7200, ["OnCalendar=*-*-* 0/2:00:00"]),
+        (86400, ["OnCalendar=daily"]),
+        (5400, ["OnBootSec=900", "OnUnitActiveSec=5400"]),
+        (172800, ["OnBootSec=900", "OnUnitActiveSec=172800"]),
+    ],
+)
+def test_a_job_comes_as_often_as_planned_whether_or_not_a_calendar_has_such_steps(
+    tmp_path: Path, every: int, when: list[str]
+) -> None:
+    variables = safe_load((KIT / "group_vars" / "all" / "topology.yml").read_text())
+    jobs = [job | {"every_seconds": every} for job in variables["relier_jobs"]]
+    Desk(tmp_path).play(RENDER, "--limit", "redis-3", out=str(tmp_path), relier_jobs=jobs).expect_success()
+    for kind in ("backup", "drill"):
+        lines = (tmp_path / "redis-3" / f"{kind}.timer").read_text().splitlines()
+        assert [line for line in lines if line.startswith("On")] == when
+        assert ("Persistent=true" in lines) == (len(when) == 1)

@@ -21,6 +21,13 @@ CASES = [
         "so nobody consumes high_priority",
     ),
     Case(
+        "bare_hosts_know_one_name",
+        "bare",
+        {"name": "relier"},
+        {"name": "shop"},
+        "name is shop, but the playbooks of tier bare know one name; write relier.",
+    ),
+    Case(
         "a_pool_names_a_queue_once",
         "dev",
         {"workers.worker-high.queues": ["high_priority", "default", "low_priority"]},

@@ -144,6 +144,21 @@ def test_emit_lists_prints_and_refuses(capsys: pytest.CaptureFixture[str]) -> No
     assert "scripts/redis/overlays/dev.conf" in json.loads(said(capsys, "emit", "dev", "--json"))
 
 
+def test_emit_writes_into_an_inventory_of_hosts_and_into_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bare", "bare-single"):
+        mine = tmp_path / name
+        refused = said(capsys, "emit", name, "--into", str(mine), code=1)
+        assert refused == f"{mine} is no folder; copy one of infra/ansible/inventory/sample there first.\n"
+        mine.mkdir()
+        assert said(capsys, "emit", name, "--into", str(mine)) == "wrote group_vars/relier/topology.yml\n"
+        (written,) = [path for path in mine.rglob("*") if path.is_file()]
+        assert f"emit {name} --into {mine}`" in written.read_text().splitlines()[1]
+        assert "relier_redis_nodes:" in written.read_text()
+    assert "only tier bare has an inventory" in said(capsys, "emit", "prod", "--into", str(tmp_path), code=1)
+
+
 def test_schema_needs_no_stack_but_refuses_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said(capsys, "schema"))["title"] == "Relier topology"
     assert said(capsys, "schema", "prod") == said(capsys, "schema")
