@@ -282,13 +282,9 @@ def backups(topology: Topology) -> Iterator[Workload]:
 
 def has_a_fresh_backup(part: Backup) -> Probe:
     """A sidecar runs all day; what matters is whether it has something to show. The first one waits for Redis."""
-    return Probe(("sh", "-c", fresh(DATA, part)), start_period=LOADING + 60)
-
-
-def fresh(folder: str, part: Backup) -> str:
-    """Does a folder hold a backup that is no alarm?"""
     minutes = number(-(-part.alert_after // 60))
-    return f"find {folder} -maxdepth 1 -name 'relier-*.rdb' -mmin -{minutes} | grep -q ."
+    newest = f"find {DATA} -maxdepth 1 -name 'relier-*.rdb' -mmin -{minutes} | grep -q ."
+    return Probe(("sh", "-c", newest), start_period=LOADING + 60)
 
 
 def drills(topology: Topology) -> Iterator[Workload]:
@@ -298,23 +294,13 @@ def drills(topology: Topology) -> Iterator[Workload]:
         return
     yield replace(
         chore(topology, "drill", part, topology.redis.footprint),
-        argv=rehearsed(topology, part, source),
+        argv=looped(topology, "drill", part.every),
         env=drill_environment(topology, source),
         volumes=drill_volumes(topology, source),
         files=scripts("drill", "restore", "redis.conf"),
+        # Started, not healthy: it waits by itself for a fresh backup, and one that is late stops nobody else.
         depends_on=(Dependency("backup", "started"),) if topology.on_docker else (),
     )
-
-
-def rehearsed(topology: Topology, part: Drill, source: Backup) -> tuple[str, ...]:
-    """Beside a sidecar it begins with a fresh backup, or it would fail and be silent until the next time.
-
-    It waits by itself, for an engine that starts anew starts all at once, and a backup that is late stops nobody else.
-    """
-    argv = looped(topology, "drill", part.every)
-    if not topology.on_docker:
-        return argv
-    return ("/bin/sh", "-c", f"until {fresh(source.dir, source)}; do sleep 10; done; exec {' '.join(argv)}")
 
 
 def drill_environment(topology: Topology, source: Backup) -> dict[str, str]:

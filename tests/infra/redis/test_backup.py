@@ -216,13 +216,29 @@ def test_a_sidecar_takes_one_after_the_other_and_stops_at_once(env: dict[str, st
         wait_until(lambda: process_state(pause[0]) in "ZX", 1, "the pause is over at once")
 
 
+def test_a_rehearsal_beside_a_sidecar_waits_for_the_first_backup(env: dict[str, str], tmp_path: Path) -> None:
+    """It would say at each cold start that there is none, and for a week that rehearsals fail."""
+    argv = [str(SCRIPTS / "drill"), "--every", "3600"]
+    (old := Path(env["BACKUP_DIR"]) / "relier-1.rdb").write_text("what a volume that was kept may hold")
+    os.utime(old, (time.time() - DAY,) * 2)
+    settings = clean_env() | env | {"DRILL_WAIT": "0.1"}
+    with Process(argv, env=settings, name="drill", log=tmp_path / "drill.log") as drill:
+        wait_until(lambda: [pid for pid in drill.children() if name_of(pid) == "sleep"], 10, "it waits")
+        assert drill.output() == ""
+        assert script("backup", env=env).returncode == 0
+        drill.wait_for_output(["drill: RPO"], 30)
+        assert "FAILED" not in drill.output()
+
+
 @pytest.mark.parametrize("name", ["backup", "drill"])
 def test_a_sidecar_that_is_ended_between_two_pauses_was_not_at_fault(name: str, tmp_path: Path) -> None:
     """A signal that finds nothing to end is no failure: the exit status is what an orchestrator shows."""
     no_pause = tmp_path / "sleep"
     no_pause.write_text("#!/bin/sh\n")
     no_pause.chmod(0o755)
-    env = clean_env() | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BACKUP_DIR": str(tmp_path / "absent")}
+    (tmp_path / "relier-1.rdb").write_text("for the rehearsal to fail with")
+    folder = tmp_path if name == "drill" else tmp_path / "absent"
+    env = clean_env() | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BACKUP_DIR": str(folder)}
     ended = []
     for n in range(60):
         log = tmp_path / f"log-{n}"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import time
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -132,24 +129,6 @@ def test_the_drill_only_reads_backups_and_talks_to_nobody() -> None:
     settings = {"BACKUP_ALERT_SECONDS": "7200", "BACKUP_DIR": "/var/backups/relier"}
     assert drill.env == settings | {"TMPDIR": "/data", "METRICS_DIR": "/data"}
     assert [(wait.name, wait.condition) for wait in drill.depends_on] == [("backup", "started")]
-
-
-@pytest.mark.parametrize("tier", ["dev", "prod"])
-def test_a_drill_beside_a_sidecar_begins_with_a_fresh_backup(tier: str, tmp_path: Path) -> None:
-    """The first may come late, and a volume that was kept may hold old ones; neither is worth an alarm of a week."""
-    shell, flag, waiting = planned(tier)["drill"].argv
-    changes = {"/var/backups/relier": str(tmp_path), "sleep 10": "sleep 0.05", "/etc/relier/drill": "echo drill"}
-    for before, after in changes.items():
-        assert before in waiting
-        waiting = waiting.replace(before, after)
-    old = tmp_path / "relier-1.rdb"
-    old.touch()
-    os.utime(old, (time.time() - 7300,) * 2)
-    with subprocess.Popen([shell, flag, waiting], stdout=subprocess.PIPE, text=True) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.5)
-        (tmp_path / "relier-2.rdb").touch()
-        assert process.communicate(timeout=10)[0].startswith("drill --every ")
 
 
 def test_on_hosts_and_kubernetes_a_drill_is_called_by_the_clock() -> None:
