@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from relier import checkpoint, keys, telemetry
+from relier import checkpoint, keys, systemd, telemetry
 from relier.figures import figures
 from relier.holder import Holder
 from relier.ledger import FOREVER, Ledger
@@ -180,6 +180,7 @@ class Resurrector:
                 pause = self._promote()
                 if time.monotonic() >= next_scan:
                     self.scan()
+                    systemd.ready()
                     next_scan = time.monotonic() + self.interval
                 self.stop.wait(min(pause, max(0.0, next_scan - time.monotonic())))
             except (RedisError, OSError) as error:

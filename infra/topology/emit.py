@@ -145,7 +145,6 @@ def _app_vars(topology: Topology) -> dict[str, Any]:
         "name": topology.name,
         "hosts": topology.hosts,
         "package": topology.app.package,
-        "drain_seconds": _tidy(topology.drain),
         "environment": environment.ordered(environment.common(topology)),
         "secret_files": environment.secret_names(topology),
         "secrets": _references(topology),
@@ -170,7 +169,6 @@ def _redis_vars(topology: Topology, plan: Plan) -> dict[str, Any]:
     }
     if part:
         known |= {
-            "sentinel_port": part.port,
             "sentinel_master_name": part.master_name,
             "sentinel_quorum": part.votes,
             "sentinel_down_after_ms": _tidy(milliseconds(part.down_after)),
@@ -223,7 +221,6 @@ def _service_vars(topology: Topology, plan: Plan) -> dict[str, Any]:
 
 def _unit(workload: Workload, shared: dict[str, str]) -> dict[str, Any]:
     own = {name: value for name, value in workload.env.items() if name not in shared}
-    probes = {kind: list(probe.command) for kind in ("live", "ready") if (probe := getattr(workload, kind))}
     return {
         "name": workload.name,
         "argv": list(workload.argv),
@@ -231,7 +228,6 @@ def _unit(workload: Workload, shared: dict[str, str]) -> dict[str, Any]:
         "memory_bytes": workload.memory,
         "stop_seconds": _tidy(workload.grace),
         "secrets": [mount.name for mount in workload.secrets],
-        "probes": probes,
         "volumes": [asdict(mount) for mount in workload.volumes],
         **({"every_seconds": _tidy(workload.schedule)} if workload.schedule else {}),
         **({"queues": list(workload.queues)} if workload.queues else {}),

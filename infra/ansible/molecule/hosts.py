@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 DISTROS = ("bookworm", "trixie")
 LABEL = "relier.hosts"
 USER = "admin"
+OWN = "127.0.1.1"
 # systemd needs to mount and to make control groups, and root to look into any process; nothing here is --privileged.
 FLAGS = (
     "--cap-add=SYS_ADMIN",
@@ -115,7 +116,8 @@ class Fleet:
         place = [f"--name={name}", f"--hostname={host}", f"--network={self.name}", f"--ip={names[host]}"]
         place += [f"--label={LABEL}={self.name}", f"--publish=127.0.0.1:{port}:22"]
         # A name that vanishes with its host would make each lookup wait for a resolver far away, and Sentinels with it.
-        place += [f"--add-host={other}:{address}" for other, address in names.items()]
+        # A host's own is 127.0.1.1, as Debian writes it.
+        place += [f"--add-host={other}:{address if other != host else OWN}" for other, address in names.items()]
         run("docker", "run", "--detach", *place, *FLAGS, self.image)
         key = Path(f"{self.key}.pub").read_text()
         home = f"/home/{USER}/.ssh/authorized_keys"

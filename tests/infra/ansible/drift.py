@@ -71,7 +71,7 @@ def kinds(tier: Tier) -> list[Kind]:
         Kind(
             worker, "echo '# by hand' >>/etc/systemd/system/relier-resurrector.service", "resurrector : Write its unit"
         ),
-        Kind(backup, "echo '# by hand' >>/etc/systemd/system/relier-backup.timer", "backup : Write its timer"),
-        Kind(backup, "systemctl disable --now relier-drill.timer", "drill : Start its timer, now and at boot"),
+        Kind(backup, "echo '# by hand' >>/etc/systemd/system/relier-backup.timer", "common : Write its timer"),
+        Kind(backup, "systemctl disable --now relier-drill.timer", "common : Start its timer, now and at boot"),
         Kind(backup, "chmod 0777 /var/backups/relier", "backup : Make the folders of backups and metrics"),
     ]

@@ -43,27 +43,53 @@ def _born(tier: Tier, host: str) -> dict[str, str]:
 def test_a_release_goes_out_and_back_under_load_without_a_loss(whole: Tier, tmp_path: Path) -> None:
     before = _releases(whole)
     load = whole.load(whole.groups["workers"][0]).start()
-    deployed = whole.play("playbooks/deploy.yml", "-e", f"relier_release_wheel={_wheel(tmp_path, '1.0.1')}")
+    wheel = _wheel(tmp_path, "1.0.1")
+    deployed = whole.play("playbooks/deploy.yml", "-e", f"relier_release_wheel={wheel}")
     after = _releases(whole)
     back = whole.play("playbooks/rollback.yml") if deployed.code == 0 else deployed
     print(f"\ndeploy.yml: {deployed.seconds:.0f} s, rollback.yml: {back.seconds:.0f} s")
     judged(load)
     deployed.expect_success()
     back.expect_success()
-    assert len(after) == 1 and after.pop().startswith("1.0.1-")
+    assert len(after) == 1 and next(iter(after)).startswith("1.0.1-")
     assert _releases(whole) == before
     whole.site().expect_success()
+
+
+def test_the_way_back_from_an_older_wheel_leads_to_what_ran_before_it(whole: Tier, tmp_path: Path) -> None:
+    first = _releases(whole)
+    installed = re.search(r"(?m)^relier_release_wheel: (.+)$", _values(whole).read_text())
+    assert installed
+    running = []
+    for wheel in (_wheel(tmp_path, "1.0.3"), installed[1]):
+        whole.play("playbooks/deploy.yml", "-e", f"relier_release_wheel={wheel}").expect_success()
+        running.append(_releases(whole))
+    whole.play("playbooks/rollback.yml").expect_success()
+    back = _releases(whole)
+    whole.site().expect_success()
+    assert running[1] == first and back == running[0] != first
+    assert _releases(whole) == first
+
+
+def _values(tier: Tier) -> Path:
+    """What the inventory of these hosts says of its own: the wheel and the secrets."""
+    return tier.fleet.connection.parent / "group_vars" / "relier" / "scenario.yml"
+
+
+def _broken(folder: Path, version: str) -> Path:
+    """A wheel whose workers end at once."""
+    wheel, broken = _wheel(folder, version), folder / "broken"
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(broken)], check=True)
+    (broken / "relier" / "tasks" / "app.py").write_text("raise SystemExit('this release is broken')\n")
+    subprocess.run([sys.executable, "-m", "zipfile", "-c", str(wheel), *map(str, broken.iterdir())], check=True)
+    return wheel
 
 
 def test_a_release_that_does_not_start_stops_at_the_first_host_and_says_how_to_go_back(
     whole: Tier, tmp_path: Path
 ) -> None:
     before = _releases(whole)
-    wheel = _wheel(tmp_path, "1.0.2")
-    broken = tmp_path / "broken"
-    subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(broken)], check=True)
-    (broken / "relier" / "tasks" / "app.py").write_text("raise SystemExit('this release is broken')\n")
-    subprocess.run([sys.executable, "-m", "zipfile", "-c", str(wheel), *map(str, broken.iterdir())], check=True)
+    wheel = _broken(tmp_path, "1.0.2")
     first, second = whole.groups["workers"]
     untouched = _born(whole, second)
     load = whole.load(second, rate=20).start()
@@ -77,6 +103,26 @@ def test_a_release_that_does_not_start_stops_at_the_first_host_and_says_how_to_g
     assert releases[0].startswith("1.0.2-") and releases[1] in before and halfway == untouched
     back.expect_success()
     assert _releases(whole) == before
+    whole.settle()
+
+
+def test_site_yml_with_a_release_that_does_not_start_leaves_the_other_hosts_theirs(whole: Tier, tmp_path: Path) -> None:
+    (before,) = _releases(whole)
+    first, second = whole.groups["workers"]
+    untouched = _born(whole, second)
+    for attempt in ("1.0.4", "1.0.5"):
+        (tmp_path / attempt).mkdir()
+        wheel = _broken(tmp_path / attempt, attempt)
+        run = whole.site("-e", f"relier_release_wheel={wheel}", "-e", "relier_releases_kept=1")
+        assert run.code != 0 and run.failures, run.story()
+    read = "cd /opt/relier; basename $(readlink -f current); basename $(readlink -f previous); ls releases"
+    broken, went, *kept = whole.sh(first, read).split()
+    assert broken.startswith("1.0.5-") and went == before and before in kept
+    assert (
+        whole.sh(second, "basename $(readlink -f /opt/relier/current)") == before and _born(whole, second) == untouched
+    )
+    whole.play("playbooks/rollback.yml").expect_success()
+    assert _releases(whole) == {before}
     whole.settle()
 
 
@@ -118,7 +164,7 @@ def _answers(tier: Tier, values: str) -> set[str]:
 
 
 def test_secrets_are_rotated_under_load_without_a_loss(whole: Tier) -> None:
-    values = whole.fleet.connection.parent / "group_vars" / "relier" / "scenario.yml"
+    values = _values(whole)
     old = values.read_text()
     fresh = re.sub(r"(?m)^(relier_\w+_(?:password|key)): (\w+)$", r"\1: \2rotated", old)
     assert fresh != old

@@ -77,6 +77,14 @@ def test_tasks_of_a_killed_worker_run_again_at_once(whole: Tier, victim: str, st
     assert max(gone) < HEARTBEAT_TTL, "nobody reported the death; the tasks waited for the heartbeat to expire"
 
 
+def test_a_worker_that_is_told_to_restart_comes_back(whole: Tier, victim: str) -> None:
+    before = whole.unit(victim, POOL, "MainPID")
+    whole.sh(victim, f"rl worker restart worker-high@{victim}")
+    wait_until(lambda: whole.unit(victim, POOL, "MainPID") not in (before, "0"), 60, "another one is there")
+    wait_until(lambda: whole.unit(victim, POOL, "ActiveState") == "active", 120, "it consumes")
+    assert whole.unit(victim, POOL, "Result") == "success"
+
+
 def test_tasks_of_a_worker_out_of_memory_run_again(whole: Tier, victim: str, stay: Stay) -> None:
     there = _there(stay, victim)
     argv = ["sh", "-c", EATER, "sh", whole.unit(victim, POOL, "MainPID"), whole.unit(victim, POOL, "MemoryMax")]

@@ -74,6 +74,14 @@ OPERATIONS = [
     ("deploy.yml", (), "Say what to deploy"),
     ("deploy.yml", ("-e", "relier_release_wheel=/nowhere.whl"), "/nowhere.whl"),
     ("deploy.yml", ("-e", "relier_release_wheel=a.whl", "-e", "relier_release_package=b==1"), "a.whl and b==1"),
+    (
+        "deploy.yml",
+        ("-e", "relier_release_wheel=a.whl", "-e", "relier_release_git=git+b@1"),
+        "-e relier_release_wheel=",
+    ),
+    ("deploy.yml", ("-e", "relier_release_package=shop"), "such as shop==1.0.0"),
+    ("deploy.yml", ("-e", "relier_release_package=shop==1.*"), "such as shop==1.0.0"),
+    ("deploy.yml", ("-e", "relier_release_git=git+https://example.org/shop.git"), "git+URL@TAG"),
     ("backup.yml", ("-e", "fetch_to=/nowhere"), "/nowhere"),
     ("destroy.yml", (), "confirm=yes"),
     ("restore.yml", (), "no backup"),
@@ -83,6 +91,7 @@ OPERATIONS = [
     ("rotate_secrets.yml", ("--limit", "workers"), "leave --limit out"),
     ("validate.yml", ("-e", "stack=/nowhere.yaml"), "/nowhere.yaml"),
     ("upgrade_redis.yml", (), "neither master nor a replica"),
+    ("upgrade_redis.yml", ("--limit", "redis-2"), "leave --limit out"),
 ]
 
 

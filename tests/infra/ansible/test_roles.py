@@ -14,6 +14,7 @@ from tests.infra.ansible.play import BIN, KIT, ROOT, environment
 
 ROLES = sorted(path.parent.parent for path in (KIT / "roles").glob("*/tasks/main.yml"))
 PLAYBOOKS = [KIT / "site.yml", *sorted((KIT / "playbooks").glob("*.yml"))]
+TYPES = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
 EMITTED = {
     "bare": KIT / "group_vars" / "all" / "topology.yml",
     "bare-single": KIT / "inventory" / "sample" / "single" / "group_vars" / "relier" / "topology.yml",
@@ -50,11 +51,12 @@ def test_a_role_describes_every_variable_that_it_has_a_default_for(role: Path) -
 
 
 @pytest.mark.parametrize("role", ROLES, ids=_names(ROLES))
-def test_a_default_that_is_written_twice_is_the_same_twice(role: Path) -> None:
-    options = _read(role / "meta" / "argument_specs.yml").get("argument_specs", {}).get("main", {}).get("options", {})
-    defaults = _read(role / "defaults" / "main.yml")
-    told = {name: option["default"] for name, option in options.items() if "default" in option}
-    assert told == {name: defaults[name] for name in told}
+def test_a_default_is_of_the_type_that_the_role_asks_for(role: Path) -> None:
+    entries = _read(role / "meta" / "argument_specs.yml").get("argument_specs", {})
+    types = {name: TYPES[option["type"]] for entry in entries.values() for name, option in entry["options"].items()}
+    written = _read(role / "defaults" / "main.yml").items()
+    known = {name: value for name, value in written if "{{" not in str(value)}  # others are known on a host
+    assert [name for name, value in known.items() if type(value) is not types[name]] == []
 
 
 @pytest.mark.parametrize("role", ROLES, ids=_names(ROLES))
@@ -70,12 +72,33 @@ def _tasks(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*rows, *(_tasks(inner) if inner else [])]
 
 
+def _uses(play: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """Which roles a play uses, from which of their files, under which tags of their own."""
+    roles = [row if isinstance(row, dict) else {"role": row} for row in play.get("roles", [])]
+    uses = [(row["role"], "main", row.get("tags", [])) for row in roles]
+    for task in _tasks([*play.get("pre_tasks", []), *play.get("tasks", [])]):
+        for module in ("ansible.builtin.include_role", "ansible.builtin.import_role"):
+            if used := task.get(module):
+                tags = [task.get("tags", []), *([used["apply"]["tags"]] if "apply" in used else [])]
+                assert all(tag == tags[0] for tag in tags), f"{used['name']}: what it includes has other tags"
+                uses.append((used["name"], used.get("tasks_from", "main"), tags[0]))
+    return uses
+
+
 @pytest.mark.parametrize("role", [role for role in ROLES if role.name != "common"], ids=lambda role: role.name)
 def test_site_yml_plays_every_role_under_its_own_tag(role: Path) -> None:
     plays = yaml.safe_load((KIT / "site.yml").read_text())
-    tags = [play.get("tags", []) for play in plays if role.name in play.get("roles", [])]
+    tags = [[*play.get("tags", []), *own] for play in plays for name, _, own in _uses(play) if name == role.name]
     wanted = "always" if role.name == "preflight" else role.name
-    assert tags == [[wanted]]
+    assert tags and all(tag == [wanted] for tag in tags)
+
+
+def test_site_yml_builds_everywhere_or_nowhere_and_lets_no_host_use_a_release_before_its_turn() -> None:
+    plays = {play["name"]: play for play in yaml.safe_load((KIT / "site.yml").read_text())}
+    uses = {name: [(role, file) for role, file, _ in _uses(play)] for name, play in plays.items()}
+    assert uses["Application"] == [("app", "release")] and plays["Application"]["any_errors_fatal"]
+    assert {name for name, used in uses.items() if ("app", "activate") in used} == {"Workers", "Resurrector"}
+    assert all("pre_tasks" in plays[name] for name in ("Workers", "Resurrector")) and "serial" in plays["Workers"]
 
 
 @pytest.mark.parametrize("sample", ["single", "ha"])

@@ -47,7 +47,7 @@ def _host(**held: str) -> dict[str, Any]:
 
 def _compared(folder: Path, shown: str, hosts: dict[str, Any], previous: str = "") -> Any:
     tasks = _tasks("rotation_held.yml", "Compare", "Gather what is stale anywhere", "Gather the keys that go")
-    values = {"secret_key": NEW, "secret_keys_previous": previous, "sentinel": "new"}
+    values = {"secret_key": NEW, "secret_keys_previous": previous, "sentinel": "new", "probe": "new"}
     return _facts(folder, tasks, shown, hosts, relier_secret_values=values)
 
 
@@ -76,6 +76,13 @@ def test_every_key_that_anybody_signed_with_stays_valid(
     tmp_path: Path, hosts: dict[str, Any], previous: str, old: list[str]
 ) -> None:
     assert sorted(_compared(tmp_path, "rotation_old_keys", hosts, previous)) == sorted(old)
+
+
+@pytest.mark.parametrize(("password", "stale"), [("new", []), ("old", ["probe"])])
+def test_an_exporter_with_the_old_password_has_not_taken_part(tmp_path: Path, password: str, stale: list[str]) -> None:
+    passwords = {"redis://redis-1:6379": password, "redis://probe@redis-1:6379": password}
+    hosts = {"a": _host(worker__sentinel="new"), "b": _host(exporter__passwords=json.dumps(passwords))}
+    assert _compared(tmp_path, "rotation_all_stale", hosts) == stale
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_a_pool_is_limited_drained_and_given_its_secrets_as_planned(rendered: Pa
     assert unit.last("KillMode") == "mixed"
     assert f"rl worker reap {pool.name}@worker-1" in unit.last("ExecStopPost")
     assert unit.last("Restart") == "on-failure"
+    assert unit.last("RestartForceExitStatus") == "0"  # who drained as told comes back
 
 
 def test_the_resurrector_is_the_plans(rendered: Path) -> None:
@@ -92,6 +93,8 @@ def test_the_resurrector_is_the_plans(rendered: Path) -> None:
     assert int(unit.last("MemoryMax")) == planned.memory
     assert float(unit.last("TimeoutStopSec")) == planned.grace
     assert _credentials(unit) == {mount.name for mount in planned.secrets}
+    # It says itself that it is ready; nobody in its group may say so for it.
+    assert (unit.last("Type"), unit.last("NotifyAccess"), unit.last("TimeoutStartSec")) == ("notify", "main", "180")
 
 
 @pytest.mark.parametrize("kind", ["backup", "drill"])
@@ -152,3 +155,9 @@ def test_a_job_comes_as_often_as_planned_whether_or_not_a_calendar_has_such_step
         lines = (tmp_path / "redis-3" / f"{kind}.timer").read_text().splitlines()
         assert [line for line in lines if line.startswith("On")] == when
         assert ("Persistent=true" in lines) == (len(when) == 1)
+
+
+def test_a_job_comes_when_the_operator_says(tmp_path: Path) -> None:
+    when = "Mon *-*-* 03:00:00"
+    Desk(tmp_path).play(RENDER, "--limit", "redis-3", out=str(tmp_path), calendar=when).expect_success()
+    assert f"OnCalendar={when}" in (tmp_path / "redis-3" / "drill.timer").read_text().splitlines()

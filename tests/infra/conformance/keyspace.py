@@ -11,9 +11,11 @@ from infra.topology import environment
 from tests.infra.conformance.adapters.base import Answer, Instance
 from tests.infra.conformance.deployment import Deployment
 
-#: Runs inside Redis as the application's user: nothing of the application has to be alive for it.
+#: One page of the keys and, before it, the cursor of the next. It runs inside Redis as the application's user: nothing
+#: of the application has to be alive for it. All in one go would hold up a full server until the Sentinels miss it.
 LUA = """
-local rows, cursor = {}, '0'
+local page = redis.call('SCAN', ARGV[1], 'COUNT', 500)
+local rows = {page[1]}
 local now = redis.call('TIME')
 local function long(list) local t = {} for i, v in ipairs(list) do t[i] = #v .. ':' .. v end return table.concat(t) end
 local function pairs_of(flat)
@@ -29,20 +31,25 @@ local read = {
   zset = function(k) return pairs_of(redis.call('ZRANGE', k, 0, -1, 'WITHSCORES')) end,
   hash = function(k) return pairs_of(redis.call('HGETALL', k)) end,
 }
-repeat
-  local page = redis.call('SCAN', cursor, 'COUNT', 1000)
-  cursor = page[1]
-  for _, key in ipairs(page[2]) do
-    local kind = redis.call('TYPE', key)['ok']
-    local ttl = redis.call('PTTL', key)
-    local class = string.match(key, '^rl:[^:]+') or string.match(key, '^_kombu') or string.match(key, '^celery%-%l+')
-      or 'other'
-    local digest = read[kind] and redis.sha1hex(read[kind](key) or '') or kind
-    local expires = ttl < 0 and 0 or now[1] * 1000 + ttl
-    rows[#rows + 1] = table.concat({class, redis.sha1hex(key), kind, expires, digest}, ' ')
-  end
-until cursor == '0'
+for _, key in ipairs(page[2]) do
+  local kind = redis.call('TYPE', key)['ok']
+  local ttl = redis.call('PTTL', key)
+  local class = string.match(key, '^rl:[^:]+') or string.match(key, '^_kombu') or string.match(key, '^celery%-%l+')
+    or 'other'
+  local digest = read[kind] and redis.sha1hex(read[kind](key) or '') or kind
+  local expires = ttl < 0 and 0 or now[1] * 1000 + ttl
+  rows[#rows + 1] = table.concat({class, redis.sha1hex(key), kind, expires, digest}, ' ')
+end
 return rows
+"""
+#: Prints every page. {} is what asks; the last line is "end", or what went wrong.
+PAGES = """
+cursor=0
+while page=$({} "$cursor") && cursor=$(printf '%s\n' "$page" | head -n 1) && [ "$cursor" -ge 0 ]; do
+  printf '%s\n' "$page"
+  [ "$cursor" != 0 ] || exec echo end
+done
+printf '%s\n' "$page"
 """
 
 
@@ -59,13 +66,17 @@ class Key:
 Keys = dict[tuple[str, str], Key]
 
 
-def cli(deployment: Deployment, instance: Instance, *words: str) -> Answer:
-    """redis-cli inside a data node, as the application's user, with the password from its file."""
+def _cli(deployment: Deployment, instance: Instance, *words: str) -> str:
+    """redis-cli as a shell's words, as the application's user, with the password from its file."""
     workload = deployment.plan[instance.workload]
     login = [f'REDISCLI_AUTH="$(cat {mount.path})"' for mount in workload.secrets if mount.name == "redis"]
     user = ["--user", "app"] if deployment.topology.redis.acl else []
-    asked = shlex.join(["redis-cli", *user, "-p", str(workload.ports[0].port), *words])
-    return deployment.run(instance, "sh", "-c", " ".join([*login, asked]), timeout=120)
+    return " ".join([*login, shlex.join(["redis-cli", *user, "-p", str(workload.ports[0].port), *words])])
+
+
+def cli(deployment: Deployment, instance: Instance, *words: str) -> Answer:
+    """redis-cli inside a data node."""
+    return deployment.run(instance, "sh", "-c", _cli(deployment, instance, *words), timeout=120)
 
 
 def leader(deployment: Deployment) -> str:
@@ -82,9 +93,11 @@ def leader(deployment: Deployment) -> str:
 def keys_of(deployment: Deployment, place: str) -> Keys:
     """All keys of a node by class and name; names are hashed, as they may hold anything."""
     instance = deployment.at(place)
-    answer = cli(deployment, instance, "--raw", "eval", LUA, "0")
-    rows = [row.split(" ") for row in answer.out.splitlines() if row.count(" ") == 4]
-    if answer.code or not rows:
+    script = PAGES.replace("{}", _cli(deployment, instance, "--raw", "eval", LUA, "0"))
+    answer = deployment.run(instance, "sh", "-c", script, timeout=300)
+    lines = answer.out.splitlines()
+    rows = [line.split(" ") for line in lines if line.count(" ") == 4]
+    if answer.code or not rows or lines[-1] != "end":
         raise RuntimeError(f"{instance}: its keys cannot be read: {answer.text[-300:]}")
     return {(row[0], row[1]): Key(row[1], row[2], int(row[3]), row[4]) for row in rows}
 

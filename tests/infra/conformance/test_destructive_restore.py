@@ -28,15 +28,18 @@ def test_a_backup_gives_back_every_key_after_all_disks_are_wiped(deployment: Dep
     adapter.stop(app)
     try:
         before = keys_of(deployment, leader(deployment))
-        adapter.backup(backup)
-        adapter.stop(servers)
-        adapter.wipe(servers)
-        said = adapter.restore(first, backup)
+        try:
+            adapter.backup(backup)
+            adapter.stop(servers)
+            adapter.wipe(servers)
+            said = adapter.restore(first, backup)
+        finally:
+            adapter.resume((*data, *plan.of_kind("sentinel")))
+        deployment.forget()
+        place = eventually(lambda: leader(deployment), BACK, "Redis leads again after the restore", 2)
+        after = keys_of(deployment, place)
     finally:
-        adapter.resume((*data, *plan.of_kind("sentinel")))
-    deployment.forget()
-    after = keys_of(deployment, eventually(lambda: leader(deployment), BACK, "Redis leads again after the restore", 2))
-    adapter.resume(app)
+        adapter.resume(app)
     deployment.forget()
     print(f"\n{len(before)} keys before, {len(after)} after: {said.splitlines()[-1]}")
     all_hold(missing(before, after, time.time()))
