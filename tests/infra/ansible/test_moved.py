@@ -17,7 +17,7 @@ HELD = {
     "worker": [f"{UNITS}/relier-high.service", f"{KEYS}/worker"],
     "resurrector": [f"{UNITS}/relier-resurrector.service", f"{KEYS}/resurrector"],
     "backup": [f"{UNITS}/relier-backup.service", f"{UNITS}/relier-backup.timer", f"{KEYS}/backup"],
-    "drill": [f"{UNITS}/relier-drill.service", f"{UNITS}/relier-drill.timer"],
+    "drill": [f"{UNITS}/relier-drill.service", f"{UNITS}/relier-drill.timer", "/metrics/relier_drill.prom"],
     "monitoring": [f"{UNITS}/prometheus-redis-exporter.service.d/relier.conf", f"{KEYS}/exporter"],
     "app": [f"{KEYS}/app"],
 }
@@ -30,7 +30,7 @@ def _gone(folder: Path, desk: Desk, *arguments: str) -> dict[str, list[str]]:
     *_, play = yaml.safe_load((KIT / "site.yml").read_text())
     held = [path for paths in HELD.values() for path in paths]
     play["vars"] |= {
-        "found": {"files": [{"path": path} for path in [*held, *OTHERS]]},
+        "found": {"stdout_lines": [*held, *OTHERS]},
         "pool": {"path": held[0]},
         # The task that looks for pools leaves worker hosts out.
         "found_pools": "{{ {} if 'workers' in group_names else {'files': [pool]} }}",

@@ -82,6 +82,7 @@ OPERATIONS = [
     ("deploy.yml", ("-e", "relier_release_package=shop"), "such as shop==1.0.0"),
     ("deploy.yml", ("-e", "relier_release_package=shop==1.*"), "such as shop==1.0.0"),
     ("deploy.yml", ("-e", "relier_release_git=git+https://example.org/shop.git"), "git+URL@TAG"),
+    ("deploy.yml", ("-e", "relier_release_git=git+ssh://git@example.org/shop.git"), "git+URL@TAG"),
     ("backup.yml", ("-e", "fetch_to=/nowhere"), "/nowhere"),
     ("destroy.yml", (), "confirm=yes"),
     ("restore.yml", (), "no backup"),

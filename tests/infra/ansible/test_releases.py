@@ -108,11 +108,12 @@ def test_a_branch_that_moved_is_a_new_release_and_pip_gets_its_commit(control: C
         assert source == repository.at(f"{commit}#egg=shop")
 
 
-@pytest.mark.parametrize("ref", ["v1", "{commit}", "{short}"])
+@pytest.mark.parametrize("ref", ["v1", "{commit}", "{short}", "feature/basket"])
 def test_a_tag_or_a_commit_is_the_commit_that_it_names(control: Control, repository: Repository, ref: str) -> None:
     commit = repository.commit()
     repository("tag", "-a", "v1", "-m", "annotated")
     repository("branch", "other/v1")
+    repository("branch", "feature/basket")
     repository.commit()
     (source,) = said(
         control.build("app_pip | last", relier_release_git=repository.at(ref.format(commit=commit, short=commit[:9])))

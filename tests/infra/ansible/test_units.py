@@ -94,7 +94,7 @@ def test_the_resurrector_is_the_plans(rendered: Path) -> None:
     assert float(unit.last("TimeoutStopSec")) == planned.grace
     assert _credentials(unit) == {mount.name for mount in planned.secrets}
     # It says itself that it is ready; nobody in its group may say so for it.
-    assert (unit.last("Type"), unit.last("NotifyAccess"), unit.last("TimeoutStartSec")) == ("notify", "main", "180")
+    assert (unit.last("Type"), unit.last("NotifyAccess"), unit.last("TimeoutStartSec")) == ("notify", "main", "600")
 
 
 @pytest.mark.parametrize("kind", ["backup", "drill"])
