@@ -21,14 +21,23 @@ def _tasks(name: str, *wanted: str) -> list[dict[str, Any]]:
     return [task for task in tasks if task["name"] in wanted]
 
 
-def _facts(folder: Path, tasks: list[dict[str, Any]], shown: str, hosts: dict[str, Any], **variables: Any) -> Any:
+def _facts(
+    folder: Path,
+    tasks: list[dict[str, Any]],
+    shown: str,
+    hosts: dict[str, Any],
+    monitoring: str = "",
+    **variables: Any,
+) -> Any:
     """What an expression is after tasks that ran on hosts which are this machine."""
     out = folder / "out.json"
     write = {"ansible.builtin.copy": {"content": f"{{{{ {shown} | to_json }}}}", "dest": str(out), "mode": "0600"}}
     play = {"hosts": "all", "gather_facts": False, "tasks": [*tasks, write | {"run_once": True}]}
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     here = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": here | variables}}))
+    groups = {"monitoring": {"hosts": dict.fromkeys(monitoring)}}
+    inventory = {"all": {"hosts": hosts, "vars": here | variables, "children": groups}}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
     playbook(str(folder / "play.yml"), "-i", str(folder / "hosts.yml"), timeout=120).expect_success()
     return json.loads(out.read_text())
 
@@ -45,10 +54,10 @@ def _host(**held: str) -> dict[str, Any]:
     return {"rotation_read": {"results": read}, "rotation_units": {"stdout_lines": []}}
 
 
-def _compared(folder: Path, shown: str, hosts: dict[str, Any], previous: str = "") -> Any:
+def _compared(folder: Path, shown: str, hosts: dict[str, Any], previous: str = "", monitoring: str = "") -> Any:
     tasks = _tasks("rotation_held.yml", "Compare", "Gather what is stale anywhere", "Gather the keys that go")
     values = {"secret_key": NEW, "secret_keys_previous": previous, "sentinel": "new", "probe": "new"}
-    return _facts(folder, tasks, shown, hosts, relier_secret_values=values)
+    return _facts(folder, tasks, shown, hosts, monitoring, relier_secret_values=values)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +87,17 @@ def test_every_key_that_anybody_signed_with_stays_valid(
     assert sorted(_compared(tmp_path, "rotation_old_keys", hosts, previous)) == sorted(old)
 
 
-@pytest.mark.parametrize(("password", "stale"), [("new", []), ("old", ["probe"])])
-def test_an_exporter_with_the_old_password_has_not_taken_part(tmp_path: Path, password: str, stale: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("password", "monitoring", "stale"),
+    [("new", "b", []), ("old", "b", ["probe"]), ("old", "", [])],
+    ids=["new", "old", "left behind by a host that is in the group no more"],
+)
+def test_an_exporter_with_the_old_password_has_not_taken_part(
+    tmp_path: Path, password: str, monitoring: str, stale: list[str]
+) -> None:
     passwords = {"redis://redis-1:6379": password, "redis://probe@redis-1:6379": password}
     hosts = {"a": _host(worker__sentinel="new"), "b": _host(exporter__passwords=json.dumps(passwords))}
-    assert _compared(tmp_path, "rotation_all_stale", hosts) == stale
+    assert _compared(tmp_path, "rotation_all_stale", hosts, monitoring=monitoring) == stale
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_without_a_stack_only_the_tests_of_the_suite_are_there() -> None:
         "test_calling.py",
         "test_rules.py",
         "test_redis_rules.py",
+        "test_keyspace.py",
         "test_docker_facts.py",
         "test_live.py",
     }
