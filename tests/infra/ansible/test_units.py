@@ -97,6 +97,12 @@ def test_the_resurrector_is_the_plans(rendered: Path) -> None:
     assert (unit.last("Type"), unit.last("NotifyAccess"), unit.last("TimeoutStartSec")) == ("notify", "main", "600")
 
 
+def test_a_resurrector_of_an_older_release_is_not_waited_for(tmp_path: Path) -> None:
+    Desk(tmp_path).play(RENDER, out=str(tmp_path / "out"), resurrector_says={"rc": 2}).expect_success()
+    unit = _unit(tmp_path / "out", "worker-1", "resurrector.service")
+    assert unit.last("Type") == "exec" and not unit.all("NotifyAccess")
+
+
 @pytest.mark.parametrize("kind", ["backup", "drill"])
 def test_a_job_is_the_plans(rendered: Path, kind: str) -> None:
     planned = next(workload for workload in PLAN.workloads if workload.kind == kind)
